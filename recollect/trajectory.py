@@ -1,0 +1,148 @@
+"""What an agent did, as data: steps, trajectories, groups, rewards. Text and tokens are exactly those of the engine."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from recollect.memory import Scalar
+from recollect.messages import Message
+from recollect.model import Frozen, Record
+from recollect.policy import Policy
+
+SCHEMA_VERSION = 1
+RewardName = str
+
+
+def now() -> datetime:
+    """The present moment, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class Usage(Frozen):
+    """Token counts of one or more model calls."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+        )
+
+
+class MemoryRef(Record):
+    """A memory that a step retrieved or cited: enough to find it again, and to see that it was the same text."""
+
+    id: str
+    score: float | None = None
+    content_hash: str
+
+
+class MemoryOp(Record):
+    """A memory operation that a step performed. `applied` is False for one that could not be (unknown id, no change)."""
+
+    op: Literal["add", "update", "delete", "noop"]
+    id: str | None = None
+    text: str = ""
+    applied: bool = True
+
+
+class Step(Record):
+    """One model call or one memory operation of a trajectory.
+
+    `prompt_ids` and `completion_ids` are the engine's; `logprobs` are the processed log-probabilities of
+    `completion_ids` under `policy`, one each. They are None where the engine gives none, and then it is not trainable.
+    """
+
+    index: int
+    role: str
+    """The module's role in the agent: answerer, updater, reader, reader_answer, retriever, ..."""
+    policy: Policy | None = None
+    messages: list[Message] = Field(default_factory=list[Message])
+    text: str = ""
+    prompt_ids: list[int] | None = None
+    completion_ids: list[int] | None = None
+    logprobs: list[float] | None = None
+    finish_reason: str | None = None
+    sampling: dict[str, Any] = Field(default_factory=dict[str, Any])
+    usage: Usage = Usage()
+    started_at: datetime | None = None
+    duration_s: float | None = None
+    memory_ops: list[MemoryOp] = Field(default_factory=list[MemoryOp])
+    retrieved: list[MemoryRef] = Field(default_factory=list[MemoryRef])
+    cited: list[str] = Field(default_factory=list[str])
+    error: str | None = None
+
+    @property
+    def trainable(self) -> bool:
+        """True if the exact tokens and log-probabilities are known and something was sampled."""
+        return bool(self.completion_ids) and self.prompt_ids is not None and self.logprobs is not None
+
+
+class Reward(Record):
+    """A named score. `score` None means that scoring did not run: the sample is dropped and counted, never zero."""
+
+    name: RewardName
+    score: float | None
+    weight: float = 1.0
+    metadata: dict[str, Scalar] = Field(default_factory=dict[str, Scalar])
+
+
+class Trajectory(Record):
+    """One agent request, from its messages to its answer, with every call it made."""
+
+    id: str
+    schema_version: int = SCHEMA_VERSION
+    tenant: str
+    namespace: str
+    session: str
+    agent: str
+    agent_config_hash: str
+    request: list[Message]
+    answer: str = ""
+    created_at: datetime = Field(default_factory=now)
+    memory_seq_before: dict[str, int] = Field(default_factory=dict[str, int])
+    memory_seq_after: dict[str, int] | None = None
+    steps: list[Step] = Field(default_factory=list[Step])
+    rewards: list[Reward] = Field(default_factory=list[Reward])
+    error: str | None = None
+    consent: Literal["own_pool", "shared_pool", "none"] = "own_pool"
+    trainable: bool = True
+
+    @property
+    def reward(self) -> float | None:
+        """The weighted sum of the rewards; None if there is none or one of them was not scored."""
+        if not self.rewards or any(r.score is None for r in self.rewards):
+            return None
+        return sum((r.score or 0.0) * r.weight for r in self.rewards)
+
+
+class TrajectoryGroup(Record):
+    """G trajectories of one task from one memory state: what GRPO compares."""
+
+    task_id: str
+    trajectories: list[Trajectory]
+
+
+class Feedback(Record):
+    """What a user said of an answer. A `correction` is a gold answer; `score` is in [0, 1]; `label` up or down."""
+
+    id: str
+    score: float | None = Field(default=None, ge=0, le=1)
+    label: Literal["up", "down"] | None = None
+    correction: str | None = None
+    citations: list[str] | None = None
+    comment: str | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """True if the answer was called good and not corrected."""
+        return self.correction is None and (self.label == "up" or (self.score is not None and self.score >= 0.5 and self.label is None))
