@@ -49,8 +49,7 @@ class ContextTooLong(InvalidRequest):
     def __init__(self, prompt_tokens: int, window_tokens: int, max_tokens: int = 0) -> None:
         wanted = f" and {max_tokens} tokens of answer were asked for" if max_tokens else ""
         super().__init__(
-            f"the prompt has {prompt_tokens} tokens{wanted}, the model's window is {window_tokens}; "
-            "shorten messages or lower max_tokens",
+            f"the prompt has {prompt_tokens} tokens{wanted}, the model's window is {window_tokens}; shorten messages or lower max_tokens",
             param="messages",
         )
         self.prompt_tokens = prompt_tokens

@@ -113,7 +113,9 @@ def answer(world: World, mistakes: float) -> Sample:
     episodic = rng.random() < 0.3
     lines = [rng.choice(STATED).format(a=f.attribute, v=f.value) if episodic else f.memory for f in known]
     for _ in range(rng.choice((0, 0, 1))):
-        lines.insert(rng.randrange(len(lines) + 1), world.about_another(rng.choice(known).attribute) if episodic else facts(world, 1)[0].memory)
+        lines.insert(
+            rng.randrange(len(lines) + 1), world.about_another(rng.choice(known).attribute) if episodic else facts(world, 1)[0].memory
+        )
     history: list[Message] = []
     asked = rng.choice(known)
     if rng.random() < 0.75:
