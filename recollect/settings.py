@@ -159,9 +159,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _set(values: dict[str, Any], path: list[str], value: Any) -> None:
     for part in path[:-1]:
-        values = values.setdefault(part, {})
-        if not isinstance(values, dict):
+        below: Any = values.setdefault(part, {})
+        if not isinstance(below, dict):
             raise ConfigurationError(f"{'.'.join(path)!r} is below a plain value", param=".".join(path))
+        values = cast("dict[str, Any]", below)
     values[path[-1]] = value
 
 

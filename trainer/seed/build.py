@@ -81,7 +81,7 @@ def model_of(recipe: Recipe, vocab_size: int) -> Qwen3ForCausalLM:
             intermediate_size=recipe.intermediate,
             max_position_embeddings=2048,
             tie_word_embeddings=True,
-            rope_theta=10000.0,
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
             pad_token_id=0,
             bos_token_id=None,
             eos_token_id=2,

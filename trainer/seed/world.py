@@ -12,12 +12,20 @@ from typing import Literal
 
 Part = Literal["train", "held_out"]
 
-ONSETS = ["b", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z", "br", "dr", "gr", "kr", "st", "tr", "sh", "ch", "pl"]
+# fmt: off
+ONSETS = [
+    "b", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z",
+    "br", "dr", "gr", "kr", "st", "tr", "sh", "ch", "pl",
+]
 VOWELS = ["a", "e", "i", "o", "u", "ai", "ei", "ou"]
 CODAS = ["", "", "", "n", "r", "l", "s", "k", "m", "t"]
 
-NAMED = ["dog", "cat", "sister", "brother", "boss", "doctor", "teacher", "friend", "neighbour", "horse", "band", "team", "town", "street", "school", "hotel", "boat", "car"]
+NAMED = [
+    "dog", "cat", "sister", "brother", "boss", "doctor", "teacher", "friend", "neighbour", "horse",
+    "band", "team", "town", "street", "school", "hotel", "boat", "car",
+]
 NUMBERED = ["locker code", "room number", "bus number", "desk number", "door code", "seat number"]
+# fmt: on
 PLACE_NAMED = ["owner", "capital", "leader", "guard", "river", "baker"]
 PLACE_NUMBERED = ["code", "price", "height", "year"]
 

@@ -1,0 +1,49 @@
+# Every target sets up what it needs in this checkout; the second time that is quick.
+BIN := .venv/bin
+INPUTS := pyproject.toml scripts/setup $(wildcard requirements/*.txt)
+SOURCES := $(shell git ls-files 'recollect/*' 'memory_store/*' 'server/*' 'clients/*' 'trainer/*' 'models/*' 2>/dev/null)
+
+.PHONY: demo serve test test-full test-clients check bench learn setup lock clean
+
+.venv/.ready: $(INPUTS)
+	@scripts/setup all
+	@touch $@
+
+.venvs/serve/.ready: $(INPUTS) $(SOURCES)
+	@scripts/setup serve
+	@touch $@
+
+setup: .venv/.ready
+
+demo: .venv/.ready ## The whole loop on the bundled seed model, in one terminal
+	$(BIN)/recollect demo $(ARGS)
+
+serve: .venv/.ready ## The server on the bundled seed model (or: make serve ARGS="engine.model=PATH")
+	$(BIN)/recollect serve $(ARGS)
+
+test: .venv/.ready .venvs/serve/.ready ## All tests, with small counts
+	$(BIN)/python -m pytest -m "not full" $(ARGS)
+
+test-full: .venv/.ready .venvs/serve/.ready ## All tests, with the counts that take long
+	RECOLLECT_TEST_SCALE=20 $(BIN)/python -m pytest $(ARGS)
+
+test-clients: .venv/.ready ## The real clients: openai, MCP
+	$(BIN)/python -m pytest tests/api $(ARGS)
+
+check: .venv/.ready ## Lint, format, types, import direction
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: .venv/.ready ## Figures of docs/benchmarks.md
+	$(BIN)/python -m benchmarks $(ARGS)
+
+learn: .venv/.ready ## Three seeds of training, with confidence intervals
+	$(BIN)/recollect learn $(ARGS)
+
+lock: .venv/.ready ## Pin the requirements again, with hashes
+	scripts/lock
+
+clean:
+	rm -rf .venv .venvs .recollect build dist
