@@ -1,0 +1,1 @@
+"""Tasks and the environments in which agents are rolled out on them."""

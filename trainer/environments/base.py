@@ -1,0 +1,91 @@
+"""The environment: one task, one private fork of the memory, one agent rolled out on it once, and the scoring of what it did."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from recollect.memory import LOCAL_TENANT, MemoryStore
+from recollect.policy import Policy
+from recollect.trajectory import Reward, Trajectory, now
+from server.agents.base import Agent, AgentContext, AgentRequest
+from server.agents.recorder import Recorder
+from server.engines.base import Engine, Sampling
+from trainer.environments.tasks import Task
+from trainer.rewards.score import score
+
+CHANNEL = "training"
+
+
+@dataclass(slots=True)
+class Environment:
+    """Single-use. `fork` belongs to this environment alone; `policies` maps the agent's aliases to what samples."""
+
+    task: Task
+    fork: MemoryStore
+    engine: Engine
+    policies: Mapping[str, Policy]
+    sampling: Sampling
+    format_weight: float = 0.1
+    _recorder: Recorder = field(default_factory=Recorder)
+    _used: bool = False
+
+    async def run(self, agent: Agent) -> Trajectory:
+        """Remember the task's conversation, answer its request. A failure is data: it ends the trajectory, which names it.
+
+        The agent is called as the server calls it: `acknowledge` and `remember` after each turn, `run` for the answer.
+        Raises RuntimeError when run twice.
+        """
+        if self._used:
+            raise RuntimeError("an environment is run once; make another for the next sibling")
+        self._used = True
+        started = now()
+        answer, error = "", None
+        key = str(self.task.namespace)
+        before = await self.fork.seq(self.task.namespace)
+        try:
+            if self.task.memories:
+                await self.fork.apply(self.task.namespace, self.task.memories)
+            answer = await self._rolled_out(agent)
+        except asyncio.CancelledError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - the boundary of a rollout: whatever broke it is recorded with it
+            error = f"{type(exc).__name__}: {exc}"
+        return Trajectory(
+            id=f"rollout-{uuid.uuid4().hex}",
+            tenant=self.task.namespace.tenant,
+            namespace=key,
+            session=self.task.id,
+            agent=agent.id,
+            agent_config_hash=agent.config_hash,
+            request=list(self.task.request),
+            answer=answer,
+            created_at=started,
+            memory_seq_before={key: before},
+            memory_seq_after={key: await self.fork.seq(self.task.namespace)},
+            steps=self._recorder.steps,
+            error=error,
+        )
+
+    def score(self, trajectory: Trajectory) -> list[Reward]:
+        """The rewards of what was done; a failed trajectory is not scored."""
+        return score(self.task, trajectory, format_weight=self.format_weight)
+
+    async def _rolled_out(self, agent: Agent) -> str:
+        context = AgentContext(
+            engine=self.engine,
+            store=self.fork,
+            namespace=self.task.namespace,
+            policies=self.policies,
+            recorder=self._recorder,
+            channel=CHANNEL,
+            salt=None if self.task.namespace.tenant == LOCAL_TENANT else self.task.namespace.tenant,
+        )
+        for turn in self.task.conversation:
+            told = AgentRequest(messages=turn.messages, sampling=self.sampling)
+            await agent.acknowledge(told, context)
+            await agent.remember(told, turn.reply, context)
+        asked = AgentRequest(messages=self.task.request, sampling=self.sampling)
+        return "".join([event.text async for event in agent.run(asked, context)])

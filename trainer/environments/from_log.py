@@ -1,0 +1,126 @@
+"""Tasks from logged trajectories: an earlier conversation as input, a later question with a known right answer as the probe."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from recollect.events import LoggedTrajectory
+from recollect.memory import Namespace
+from recollect.trajectory import Feedback, Trajectory
+from trainer.environments.tasks import Task, Turn
+from trainer.rewards.exact_match import boxed, normalised, without_citations
+
+WINDOW = 12
+"""Turns before the probe that are replayed at most."""
+DIALOGUE, READER = "memory", "reader"
+
+
+class LoggedTasks(NamedTuple):
+    """The tasks, oldest probe first, and how many trajectories gave none, by reason."""
+
+    tasks: list[Task]
+    left_out: dict[str, int]
+
+
+class _Refused(Exception):
+    """Why a trajectory gives no task."""
+
+
+def tasks_from_log(logged: Sequence[LoggedTrajectory], *, tenant: str, window: int = WINDOW) -> LoggedTasks:
+    """A task for each trajectory of the tenant whose answer was accepted or corrected.
+
+    A `memory` probe replays up to `window` earlier turns of its namespace on the memory as it was before the first of
+    them. A `reader` probe is asked again as it was.
+    """
+    tasks: list[Task] = []
+    left_out: Counter[str] = Counter()
+    earlier: dict[str, list[Trajectory]] = defaultdict(list)
+    for item in sorted(logged, key=lambda one: one.trajectory.created_at):
+        trajectory = item.trajectory
+        if trajectory.tenant != tenant:
+            left_out["another tenant"] += 1
+            continue
+        before = earlier[trajectory.namespace][-window:] if window else []
+        try:
+            _usable(item)
+            if trajectory.agent == DIALOGUE:
+                earlier[trajectory.namespace].append(trajectory)
+            tasks.append(_task(item, before))
+        except _Refused as refused:
+            left_out[str(refused)] += 1
+    return LoggedTasks(tasks, dict(left_out))
+
+
+def _usable(item: LoggedTrajectory) -> None:
+    trajectory = item.trajectory
+    if item.redacted:
+        raise _Refused("forgotten")
+    if trajectory.consent == "none":
+        raise _Refused("no consent")
+    if trajectory.error is not None:
+        raise _Refused("failed")
+
+
+def _task(item: LoggedTrajectory, before: list[Trajectory]) -> Task:
+    trajectory = item.trajectory
+    if trajectory.agent not in (DIALOGUE, READER):
+        raise _Refused("another agent")
+    gold = _gold(trajectory, item.feedback)
+    namespace = Namespace.parse(trajectory.namespace, tenant=trajectory.tenant)
+    if trajectory.agent == READER:
+        return Task(
+            id=f"log-{trajectory.id}",
+            kind="reading",
+            agent=READER,
+            namespace=namespace,
+            request=tuple(trajectory.request),
+            gold=(gold,),
+            source="logged",
+            trajectory_ids=(trajectory.id,),
+        )
+    first = before[0] if before else trajectory
+    as_of = first.memory_seq_before.get(trajectory.namespace)
+    if as_of is None:
+        raise _Refused("memory state not recorded")
+    return Task(
+        id=f"log-{trajectory.id}",
+        kind="dialogue",
+        agent=DIALOGUE,
+        namespace=namespace,
+        as_of=as_of,
+        conversation=tuple(Turn(messages=tuple(t.request), reply=t.answer) for t in before),
+        request=tuple(trajectory.request),
+        gold=(gold,),
+        source="logged",
+        trajectory_ids=(*(t.id for t in before), trajectory.id),
+    )
+
+
+def _gold(trajectory: Trajectory, feedback: Sequence[Feedback]) -> str:
+    """The right answer by the feedback. Raises _Refused if there is none, or feedback contradicts itself."""
+    if not feedback:
+        raise _Refused("no feedback")
+    corrections = {normalised(_plain(f.correction)): _plain(f.correction) for f in feedback if f.correction is not None}
+    accepted = any(f.accepted for f in feedback)
+    rejected = any(_rejected(f) for f in feedback)
+    if len(corrections) > 1 or (accepted and (corrections or rejected)):
+        raise _Refused("contradicting feedback")
+    if not corrections and not accepted:
+        raise _Refused("rejected without a correction" if rejected else "no feedback")
+    gold = next(iter(corrections.values())) if corrections else _plain(trajectory.answer)
+    if not normalised(gold):
+        raise _Refused("empty answer")
+    return gold
+
+
+def _rejected(feedback: Feedback) -> bool:
+    if feedback.correction is not None:
+        return False
+    return feedback.label == "down" or (feedback.label is None and feedback.score is not None and feedback.score < 0.5)
+
+
+def _plain(answer: str) -> str:
+    inside = boxed(answer)
+    return without_citations(inside if inside is not None else answer)

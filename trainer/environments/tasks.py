@@ -1,0 +1,37 @@
+"""A task: what an agent remembers first, what it is asked then, and which answers are right."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from recollect.memory import MemoryWrite, Namespace
+from recollect.messages import Message
+from recollect.model import Frozen
+
+
+class Turn(Frozen):
+    """An earlier request of the same namespace, with the reply that it was given (empty if not known)."""
+
+    messages: tuple[Message, ...]
+    reply: str = ""
+
+
+class Task(Frozen):
+    """One task. Memory begins as `namespace` was at `as_of`, or empty, with `memories` added; then `conversation` is
+    remembered, then `request` is answered."""
+
+    id: str
+    kind: Literal["dialogue", "reading"]
+    agent: str
+    namespace: Namespace = Namespace()
+    as_of: int | None = None
+    """The `seq` of the logged memory state; None: an empty memory."""
+    memories: tuple[MemoryWrite, ...] = ()
+    conversation: tuple[Turn, ...] = ()
+    request: tuple[Message, ...]
+    gold: tuple[str, ...] = Field(min_length=1)
+    source: Literal["logged", "generated"]
+    trajectory_ids: tuple[str, ...] = ()
+    """The logged trajectories that this task was made from, the probe last."""

@@ -1,0 +1,50 @@
+"""Exact match of an answer with one of the gold answers, normalised as SQuAD's evaluation does (Rajpurkar et al. 2016)."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterable
+
+_CITATION = re.compile(r"\s*\[\s*\d+(?:\s*,\s*\d+)*\s*\]")
+_ARTICLE = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_BOX = "\\boxed{"
+BOX_TAIL = 300
+"""The box must begin within this many characters of the end (MemAgent's rule)."""
+
+
+def without_citations(text: str) -> str:
+    """The text without `[1]` or `[1, 2]` marks."""
+    return _CITATION.sub("", text).strip()
+
+
+def normalised(text: str) -> str:
+    """Lower case, without punctuation, articles and repeated white space."""
+    return " ".join(_ARTICLE.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def boxed(text: str) -> str | None:
+    """What stands in the last complete `\\boxed{...}` of the final 300 characters; None if there is none."""
+    tail = text[-BOX_TAIL:]
+    end = len(tail)
+    while (start := tail.rfind(_BOX, 0, end)) >= 0:
+        depth = 0
+        for position in range(start + len(_BOX) - 1, len(tail)):
+            depth += {"{": 1, "}": -1}.get(tail[position], 0)
+            if depth == 0:
+                return tail[start + len(_BOX) : position]
+        end = start
+    return None
+
+
+def exact_match(answer: str, gold: Iterable[str]) -> float:
+    """1.0 if the answer without citations equals a gold answer after normalisation, else 0.0."""
+    said = normalised(without_citations(answer))
+    return float(any(said == normalised(g) for g in gold))
+
+
+def boxed_exact_match(answer: str, gold: Iterable[str]) -> float:
+    """As `exact_match`, of what the answer's last box holds; without a box 0.0."""
+    inside = boxed(answer)
+    return 0.0 if inside is None else exact_match(inside, gold)
