@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import uuid4
 
 from recollect.messages import Message
 from recollect.policy import Policy
@@ -14,14 +18,22 @@ from server.engines.base import Chunk, Completion, Sampling
 
 @dataclass(slots=True)
 class Recorder:
-    """The steps of one trajectory, in the order in which they ended."""
+    """The steps of one trajectory, in the order in which they ended.
+
+    `trajectory_id` is what memories written on the way name as their origin, and what their ids are derived from.
+    """
 
     steps: list[Step] = field(default_factory=list[Step])
+    trajectory_id: str = field(default_factory=lambda: uuid4().hex)
 
     @property
     def usage(self) -> Usage:
         """Tokens of all model calls so far."""
         return sum((step.usage for step in self.steps), Usage())
+
+    def of_role(self, role: str) -> list[Step]:
+        """The steps of one module that did not fail."""
+        return [step for step in self.steps if step.role == role and step.error is None]
 
     async def call(
         self,
@@ -31,41 +43,59 @@ class Recorder:
         policy: Policy,
         sampling: Sampling,
         messages: Sequence[Message] = (),
+        prompt_ids: Sequence[int] | None = None,
         retrieved: Sequence[MemoryRef] = (),
     ) -> AsyncIterator[Chunk]:
-        """Pass on the chunks of one model call and append a step for each of its choices; also if it breaks off."""
+        """Pass on the chunks of one model call and append a step for each of its choices; also if it breaks off.
+
+        `prompt_ids` are those that were sent, where the prompt was sent as ids.
+        """
         started, clock = now(), time.perf_counter()
         choices: dict[int, Completion] = {}
+        total: Usage | None = None
         error: str | None = None
         try:
-            async for chunk in chunks:
-                choices.setdefault(chunk.index, Completion(index=chunk.index)).add(chunk)
-                yield chunk
+            async with AsyncExitStack() as stack:
+                if (aclose := getattr(chunks, "aclose", None)) is not None:
+                    stack.push_async_callback(aclose)  # whoever stops listening stops the engine too
+                async for chunk in chunks:
+                    choices.setdefault(chunk.index, Completion(index=chunk.index)).add(chunk)
+                    total = chunk.usage or total
+                    yield chunk
         except BaseException as exc:
-            error = f"{type(exc).__name__}: {exc}"
+            error = _reason(exc)
             raise
         finally:
-            duration = time.perf_counter() - clock
-            for choice in choices.values() if choices else (Completion(),):
+            common: dict[str, Any] = {
+                "role": role,
+                "policy": policy,
+                "messages": list(messages),
+                "sampling": replace(sampling, n=1).fields(),
+                "started_at": started,
+                "duration_s": time.perf_counter() - clock,
+                "retrieved": list(retrieved),
+                "error": error,
+            }
+            ordered = [choices[index] for index in sorted(choices)] or [Completion()]
+            prompt = next((c.prompt_ids for c in ordered if c.prompt_ids is not None), None) or _listed(prompt_ids)
+            for choice, usage in zip(ordered, _shares(ordered, total, len(prompt or ())), strict=True):
                 self.steps.append(
                     Step(
                         index=len(self.steps),
-                        role=role,
-                        policy=policy,
-                        messages=list(messages),
                         text=choice.text,
-                        prompt_ids=choice.prompt_ids,
+                        prompt_ids=prompt,
                         completion_ids=choice.token_ids,
                         logprobs=choice.logprobs,
                         finish_reason=choice.finish_reason,
-                        sampling=replace(sampling, n=1).fields(),
-                        usage=choice.usage,
-                        started_at=started,
-                        duration_s=duration,
-                        retrieved=list(retrieved),
-                        error=error,
+                        usage=usage,
+                        **common,
                     )
                 )
+
+    def begin_operation(self, role: str) -> int:
+        """Append a step without a model call, so that the memories it writes can name it; `amend` it with what was done."""
+        self.steps.append(Step(index=len(self.steps), role=role, started_at=now()))
+        return len(self.steps) - 1
 
     def amend(self, index: int, *, memory_ops: Sequence[MemoryOp] | None = None, cited: Sequence[str] | None = None) -> None:
         """Add to a step what became known after its call: the operations it led to, the memories it cited."""
@@ -75,3 +105,27 @@ class Recorder:
         if cited is not None:
             update["cited"] = list(cited)
         self.steps[index] = self.steps[index].model_copy(update=update)
+
+
+def _reason(exc: BaseException) -> str:
+    if isinstance(exc, GeneratorExit | asyncio.CancelledError):
+        return "cancelled: nobody was listening any more"
+    return f"{type(exc).__name__}: {exc}"
+
+
+def _listed(ids: Sequence[int] | None) -> list[int] | None:
+    return None if ids is None else list(ids)
+
+
+def _shares(choices: Sequence[Completion], total: Usage | None, num_prompt: int) -> list[Usage]:
+    """What each choice used. The prompt counts once, with the first choice; so do completion tokens that no ids tell apart.
+
+    Without the engine's own count (a call that broke off) the ids that came are counted.
+    """
+    known = [len(choice.token_ids or ()) for choice in choices]
+    if total is None:
+        total = Usage(prompt_tokens=num_prompt if sum(known) else 0, completion_tokens=sum(known))
+    first = max(0, total.completion_tokens - sum(known[1:]))
+    shares = [Usage(completion_tokens=count) for count in known]
+    shares[0] = Usage(prompt_tokens=total.prompt_tokens, completion_tokens=first)
+    return shares
