@@ -1,0 +1,167 @@
+"""What happens in the demo, in its order. Each part says what it does, shows what came of it, and fails by its name."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clients.mcp_search import search_by_mcp
+from rich.console import Console
+from rich.table import Table
+from tokenizers import Tokenizer
+
+from recollect.errors import RecollectError
+from recollect.settings import SEED_MODEL
+from trainer.demo import summary
+from trainer.demo.serving import Serving
+from trainer.demo.swap import promote_under_load
+from trainer.demo.users import client, give_feedback, live_all
+from trainer.environments.generated import dialogue_task, reading_task
+from trainer.environments.tasks import Task
+from trainer.seed.world import Part
+
+ProgressBar = Callable[[str, int | None], AbstractContextManager[Callable[..., None]]]
+
+
+class DemoFailed(RecollectError):
+    """A part of the demo did not do what it promises; the message names the part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many users, documents and held-out tasks."""
+
+    dialogues: int
+    documents: int
+    held_out: int
+
+
+async def tell(
+    home: Path,
+    sizes: Sizes,
+    console: Console,
+    *,
+    progress: ProgressBar,
+    train_overrides: Sequence[str],
+    serve_overrides: Sequence[str],
+    before_training: Callable[[], None] | None,
+    keep: bool,
+) -> dict[str, Any]:
+    """Tell the whole story; returns the figures. Raises RecollectError naming the part that failed."""
+    serving = Serving(home, ["agents.writing=operations", *serve_overrides])
+    try:
+        console.rule("[bold]1. Serve[/]")
+        console.print(
+            "Starting `recollect serve` with vLLM as its child on the bundled seed model. This demo sets "
+            "[bold]agents.writing=operations[/]: the model itself decides what to add, update and delete in memory. "
+            "(The default, `episodic`, keeps what users say and calls no model.)"
+        )
+        with progress("loading", None) as show:
+            await asyncio.to_thread(serving.start, show)
+        console.print(f"The server is at {serving.url}, its files are under {home}")
+
+        console.rule("[bold]2. Remember[/]")
+        await one_user(serving, console)
+        tasks = drawn(sizes.dialogues, sizes.documents, "train")
+        with progress(f"{sizes.dialogues} more users tell and ask, {sizes.documents} documents are read", len(tasks)) as advance:
+            asked = await live_all(serving.url, tasks, "demo", advance)
+        console.print(f"{sum(a.right for a in asked)} of {len(asked)} questions were answered rightly")
+
+        console.rule("[bold]3. Correct[/]")
+        accepted, corrected = await give_feedback(serving.url, asked)
+        console.print(f"Feedback by POST /v1/feedback: {accepted} answers accepted, {corrected} corrected")
+
+        console.rule("[bold]4. Measure, before[/]")
+        exam = drawn(sizes.held_out // 2, sizes.held_out - sizes.held_out // 2, "held_out")
+        with progress("held-out users and documents, asked through the server", len(exam)) as advance:
+            before = await live_all(serving.url, exam, "before", advance)
+        console.print(f"{summary.share(before):.2f} of {len(before)} held-out questions right, sampled at temperature 1 as served")
+
+        console.rule("[bold]5. Train on the log[/]")
+        if before_training:
+            before_training()
+        report = await train(home, train_overrides)
+
+        console.rule("[bold]6. Swap while requests are streaming[/]")
+        swap = await promote_under_load(serving, home, report["version"], exam)
+        console.print(swap.sentence())
+
+        console.rule("[bold]7. Measure, after[/]")
+        with progress("the same questions again, as new users", len(exam)) as advance:
+            after = await live_all(serving.url, exam, "after", advance)
+        figures = summary.figures(before, after, report, swap)
+        summary.show(console, figures, home)
+        if figures["difference"]["low"] <= 0:
+            raise DemoFailed("measure, after: held-out accuracy did not rise for certain (the interval's lower end is not above 0)")
+        if keep:
+            await _left_running(serving, console)
+        return figures
+    finally:
+        await asyncio.to_thread(serving.stop)
+
+
+def drawn(dialogues: int, documents: int, part: Part) -> list[Task]:
+    """Generated tasks; what is asked for in the held-out part occurs in no training text of the seed model."""
+    tokenizer = Tokenizer.from_file(str(SEED_MODEL / "tokenizer.json"))
+
+    def length(text: str) -> int:
+        return len(tokenizer.encode(text).ids)
+
+    told = [dialogue_task(f"demo-{i}", part) for i in range(dialogues)]
+    return told + [reading_task(f"demo-{i}", part, length) for i in range(documents)]
+
+
+async def one_user(serving: Serving, console: Console) -> None:
+    """Ada tells three things and asks in a new session; an MCP client finds the same memories."""
+    table = Table("who", "session", "text", title="a real openai client", title_justify="left")
+    async with client(serving.url) as openai:
+
+        async def say(session: str, text: str) -> None:
+            answer = await openai.chat.completions.create(
+                model="memory", messages=[{"role": "user", "content": text}], user="ada", extra_headers={"X-Session-Id": session}
+            )
+            table.add_row("ada", session, text)
+            table.add_row("memory", session, answer.choices[0].message.content)
+
+        for text in ("My locker code is 4821.", "My dog is called Tarvo.", "My dog is now Merin."):
+            await say("monday", text)
+        for text in ("What is my locker code?", "What is my dog?"):
+            await say("friday", text)
+    console.print(table)
+    found = Table("score", "memory", title="the same memories by MCP (search_memories)", title_justify="left")
+    for score, text in await search_by_mcp(f"{serving.url}/mcp", "dog", scope="ada"):
+        found.add_row(f"{score:.3f}", text)
+    console.print(found)
+
+
+async def train(home: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Run `recollect train` as a process of its own; returns its report. Raises DemoFailed when it fails or has nothing to do."""
+    import json
+
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "recollect", "--home", str(home), "train", "--json", "promote=false", *overrides),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    if process.returncode != 0:
+        raise DemoFailed(f"train on the log: `recollect train` ended with status {process.returncode}")
+    return json.loads(out)
+
+
+async def _left_running(serving: Serving, console: Console) -> None:
+    from trainer.demo.command import wait_for_interrupt
+
+    console.rule("[bold]The server goes on (Ctrl-C ends it)[/]")
+    console.print(
+        f"claude mcp add --transport http recollect {serving.url}/mcp\n"
+        f"curl -s {serving.url}/v1/chat/completions -H 'content-type: application/json' "
+        '-d \'{"model": "memory", "user": "ada", "messages": [{"role": "user", "content": "What is my dog?"}]}\'',
+        soft_wrap=True,
+        markup=False,
+    )
+    await asyncio.to_thread(wait_for_interrupt)
