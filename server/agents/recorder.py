@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -45,7 +45,7 @@ class Recorder:
         messages: Sequence[Message] = (),
         prompt_ids: Sequence[int] | None = None,
         retrieved: Sequence[MemoryRef] = (),
-    ) -> AsyncIterator[Chunk]:
+    ) -> AsyncGenerator[Chunk, None]:
         """Pass on the chunks of one model call and append a step for each of its choices; also if it breaks off.
 
         `prompt_ids` are those that were sent, where the prompt was sent as ids.

@@ -1,0 +1,91 @@
+"""Answers the last user message with memories in front of it, streams, and reads from the answer which memories it cites."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from recollect.errors import ContextTooLong
+from recollect.messages import Message
+from server.agents.base import AgentContext, AgentRequest, StreamEvent
+from server.agents.fence import Fence
+from server.agents.prompts import Prompt
+from server.agents.retriever import Recalled
+from server.agents.streams import events_of
+
+ROLE = "answerer"
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.S)
+_CITATION = re.compile(r"\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\](?!\()")
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """One call of the policy `alias`. The memory block stands late, directly before the user's own text of the last turn."""
+
+    alias: str
+    prompt: Prompt
+    fence: Fence
+
+    def messages(self, conversation: Sequence[Message], memories: Sequence[Recalled]) -> list[Message]:
+        """The conversation with the memories inserted; without memories, or without a user message, as it is."""
+        last = next((i for i in range(len(conversation) - 1, -1, -1) if conversation[i].role == "user"), None)
+        if not memories or last is None:
+            return list(conversation)
+        block = "\n".join(f"[{i}] {self._shown(m.text)}" for i, m in enumerate(memories, start=1))
+        asked = self.prompt.render(memories=block, question=conversation[last].content)
+        return [*conversation[:last], *asked, *conversation[last + 1 :]]
+
+    async def answer(
+        self, conversation: Sequence[Message], memories: Sequence[Recalled], request: AgentRequest, ctx: AgentContext
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Stream the answer. If it does not fit into the window, memories are given up, the lowest-scored half first.
+
+        Raises ContextTooLong if the conversation alone does not fit, and what the engine raises.
+        """
+        while True:
+            try:
+                async with aclosing(self._attempt(conversation, memories, request, ctx)) as events:
+                    async for event in events:
+                        yield event
+                return
+            except ContextTooLong:
+                if not memories:
+                    raise
+                best = sorted(memories, key=lambda m: m.score, reverse=True)[: len(memories) // 2]
+                memories = [m for m in memories if m in best]
+
+    async def _attempt(
+        self, conversation: Sequence[Message], memories: Sequence[Recalled], request: AgentRequest, ctx: AgentContext
+    ) -> AsyncGenerator[StreamEvent, None]:
+        messages = self.messages(conversation, memories)
+        policy = ctx.policies[self.alias]
+        chunks = ctx.recorder.call(
+            ctx.engine.chat(messages, policy=policy, sampling=request.sampling, stream=request.stream, salt=ctx.salt),
+            role=ROLE,
+            policy=policy,
+            sampling=request.sampling,
+            messages=messages,
+            retrieved=[m.ref for m in memories],
+        )
+        async with aclosing(events_of(chunks)) as events:
+            async for event in events:
+                yield event
+        if memories:
+            for step in ctx.recorder.of_role(ROLE):
+                ctx.recorder.amend(step.index, cited=[memories[i - 1].record.id for i in citations(step.text, len(memories))])
+
+    def _shown(self, text: str) -> str:
+        lines = self.fence.defuse(text).strip().splitlines()
+        return "\n    ".join(line.rstrip() for line in lines)
+
+
+def citations(answer: str, count: int) -> list[int]:
+    """The numbers from 1 to `count` that an answer cites as `[i]`, each once, in the order in which they appear.
+
+    Code and what was thought before the answer are passed over; so are numbers of no memory.
+    """
+    text = _CODE.sub(" ", answer.rpartition("</think>")[2])
+    numbers = [int(n) for match in _CITATION.findall(text) for n in re.findall(r"\d+", match)]
+    return list(dict.fromkeys(n for n in numbers if 1 <= n <= count))

@@ -1,0 +1,112 @@
+"""The `memory` agent: retrieve, answer with streaming, write."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal
+
+from recollect.memory import MAX_TEXT, MemoryWrite
+from recollect.messages import Message, last_user_text
+from recollect.settings import AgentSettings
+from recollect.trajectory import MemoryOp
+from server.agents.answerer import Answerer
+from server.agents.base import AgentContext, AgentRequest, StreamEvent
+from server.agents.config_hash import config_hash
+from server.agents.fence import Fence
+from server.agents.memory_ids import memory_id, provenance
+from server.agents.prompts import load_prompt
+from server.agents.retriever import Retriever
+from server.agents.updater import Updater
+from server.agents.verbatim import find_verbatim, words
+
+WRITER = "writer"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryAgent:
+    """Answers with what it remembers of earlier conversations, and remembers what the user says in this one.
+
+    `episodic` keeps each user turn as it was said, before the answer ends; `operations` lets the policy add, update and
+    delete facts after the answer has gone out. What was recalled or answered is never stored.
+    """
+
+    answerer: Answerer
+    retriever: Retriever
+    updater: Updater
+    writing: Literal["episodic", "operations"]
+    config_hash: str
+    id: str = "memory"
+
+    @classmethod
+    def build(cls, settings: AgentSettings, pack: str) -> MemoryAgent:
+        """Wire the agent. Raises ConfigurationError for a pack that lacks a prompt or a fence."""
+        answer, operations = load_prompt(pack, "answer"), load_prompt(pack, "operations")
+        fence = Fence.of(answer)
+        resolved = settings.model_dump(include={"policy", "writing", "retrieve", "related", "memory_chars"}) | {"prompts": pack}
+        used = {"answer": answer} | ({"operations": operations} if settings.writing == "operations" else {})
+        return cls(
+            answerer=Answerer(settings.policy, answer, fence),
+            retriever=Retriever(settings.retrieve, settings.memory_chars),
+            updater=Updater(settings.policy, operations, fence, Retriever(settings.related, settings.memory_chars, kind="semantic")),
+            writing=settings.writing,
+            config_hash=config_hash("memory", resolved, used),
+        )
+
+    @property
+    def aliases(self) -> frozenset[str]:
+        return frozenset({self.answerer.alias, self.updater.alias})
+
+    async def run(self, request: AgentRequest, ctx: AgentContext) -> AsyncGenerator[StreamEvent, None]:
+        """Answer with the memories that bear on the last user turn."""
+        conversation = self._conversation(request)
+        question = last_user_text(conversation)
+        recalled = await self.retriever.search(question, ctx) if request.use_memory and question.strip() else []
+        memories = [m for m in recalled if words(m.record.text) != words(question)]
+        async with aclosing(self.answerer.answer(conversation, memories, request, ctx)) as events:
+            async for event in events:
+                yield event
+
+    async def acknowledge(self, request: AgentRequest, ctx: AgentContext) -> None:
+        """Under `episodic`, commit the user's turn as it was said, unless the same words are remembered already."""
+        turn = self._turn(request)
+        begun = ctx.recorder.of_role(WRITER)
+        if self.writing != "episodic" or not turn or (begun and begun[0].memory_ops):
+            return
+        parts = [turn[i : i + MAX_TEXT] for i in range(0, len(turn), MAX_TEXT)]
+        new = [part for part in parts if not await find_verbatim(part, ctx)]
+        if not new:
+            return
+        step = begun[0].index if begun else ctx.recorder.begin_operation(WRITER)
+        writes = [_episode(text, position, step, ctx) for position, text in enumerate(new)]
+        await ctx.store.apply(ctx.namespace, writes)
+        ctx.recorder.amend(step, memory_ops=[MemoryOp(op="add", id=write.id, text=write.text) for write in writes])
+
+    async def remember(self, request: AgentRequest, answer: str, ctx: AgentContext) -> None:
+        """Under `operations`, let the policy change the memory by what the user said; the answer is no source."""
+        turn = self._turn(request)
+        if self.writing == "operations" and turn:
+            await self.updater.update(turn, request, ctx)
+
+    def _turn(self, request: AgentRequest) -> str:
+        """What is to be remembered of a request: the user's last turn, without memories that a client sent back."""
+        return last_user_text(self._conversation(request)).strip() if request.use_memory else ""
+
+    def _conversation(self, request: AgentRequest) -> list[Message]:
+        return joined_user_turns(self.answerer.fence.clean(request.messages))
+
+
+def _episode(text: str, position: int, step: int, ctx: AgentContext) -> MemoryWrite:
+    origin = provenance(ctx, step)
+    return MemoryWrite(op="add", id=memory_id(ctx, step, position), text=text, kind="episodic", provenance=origin, trust="user")
+
+
+def joined_user_turns(messages: Sequence[Message]) -> list[Message]:
+    """User messages that follow each other become one: they are parts of one turn, and some chat templates refuse two."""
+    joined: list[Message] = []
+    for message in messages:
+        if joined and message.role == joined[-1].role == "user":
+            message = Message(role="user", content=f"{joined.pop().content}\n\n{message.content}")
+        joined.append(message)
+    return joined

@@ -1,0 +1,57 @@
+"""Finds the memories that bear on a text, in an order that does not change from one turn to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recollect.memory import Kind, MemoryRecord, SearchHit
+from recollect.trajectory import MemoryRef
+from server.agents.base import AgentContext
+
+QUERY_CHARS = 2_000
+"""Of a longer text the end is searched for: what is asked stands after what was pasted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A memory that was found, its score, and the text to show: the record's, cut where it alone is longer than the budget."""
+
+    record: MemoryRecord
+    score: float
+    text: str
+
+    @property
+    def ref(self) -> MemoryRef:
+        return MemoryRef(id=self.record.id, score=self.score, content_hash=self.record.content_hash)
+
+
+@dataclass(frozen=True, slots=True)
+class Retriever:
+    """Hybrid search for the best `limit` memories (of one kind, or of all), of which as many are kept as `max_chars` hold."""
+
+    limit: int
+    max_chars: int
+    kind: Kind | None = None
+
+    async def search(self, query: str, ctx: AgentContext) -> list[Recalled]:
+        """The memories found for `query`, oldest first. Raises EmbedderError: a failed search is not an empty one."""
+        hits = await ctx.store.search(ctx.namespace, query[-QUERY_CHARS:], limit=self.limit, kind=self.kind)
+        return in_order(within(hits, self.max_chars))
+
+
+def within(hits: list[SearchHit], max_chars: int) -> list[Recalled]:
+    """The best hits whose texts are together at most `max_chars` long, best first; the best of all is cut rather than left out."""
+    kept: list[Recalled] = []
+    left = max_chars
+    for hit in sorted(hits, key=lambda h: h.score, reverse=True):
+        text = hit.record.text if kept else hit.record.text[:max_chars]
+        if len(text) > left:
+            break
+        kept.append(Recalled(hit.record, hit.score, text))
+        left -= len(text)
+    return kept
+
+
+def in_order(memories: list[Recalled]) -> list[Recalled]:
+    """Oldest first, so that the same memories make the same prompt whatever their scores."""
+    return sorted(memories, key=lambda m: (m.record.seq_from, m.record.id))
