@@ -1,0 +1,104 @@
+"""From the JSON answers of an OpenAI-compatible server to chunks: whole bodies and streams, chats and completions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from recollect.errors import EngineError, EngineUnavailable
+from recollect.trajectory import Usage
+from server.engines.base import Chunk
+
+Json = dict[str, Any]
+
+
+def whole(body: Json, *, exact: bool, n: int) -> list[Chunk]:
+    """One chunk a choice of an answer without streaming, by index; `usage` on the last."""
+    choices = sorted(body.get("choices") or (), key=lambda choice: choice["index"])
+    if not choices or (exact and len(choices) != n):
+        raise EngineError(f"{n} choices were asked for, the engine answered {len(choices)}")
+    chunks = [_chunk(choice, body, choice.get("message"), exact=exact) for choice in choices]
+    if unfinished := [chunk.index for chunk in chunks if chunk.finish_reason is None]:
+        raise EngineError(f"choices {unfinished} came without a finish reason")
+    chunks[-1] = replace(chunks[-1], usage=_usage(body))
+    return chunks
+
+
+async def pieces(events: AsyncGenerator[Json], *, exact: bool, n: int) -> AsyncGenerator[Chunk]:
+    """The chunks of a stream, as they come; `usage` on the last of all.
+
+    A chunk that finishes a choice is kept back until the next event, which says whether it was the last. Raises
+    EngineError if a choice has not finished when the stream ends.
+    """
+    prompts: dict[int, tuple[int, ...]] = {}
+    finished: set[int] = set()
+    seen: set[int] = set()
+    last: Chunk | None = None
+    usage: Usage | None = None
+    async with aclosing(events):
+        async for event in events:
+            usage = _usage(event) or usage
+            for choice in event.get("choices") or ():
+                if last is not None:
+                    yield last
+                    last = None
+                delta: Json | None = choice.get("delta")
+                opening = delta is not None and "role" in delta and not choice.get("token_ids")
+                chunk = _chunk(choice, event, delta, exact=exact and not opening)
+                seen.add(chunk.index)
+                if chunk.prompt_ids is not None:
+                    prompts[chunk.index] = chunk.prompt_ids
+                if not chunk.text and not chunk.token_ids and chunk.finish_reason is None:
+                    continue
+                if exact:
+                    chunk = replace(chunk, prompt_ids=prompts.pop(chunk.index, None))
+                if chunk.finish_reason is None:
+                    yield chunk
+                else:
+                    finished.add(chunk.index)
+                    last = chunk
+    if last is None or finished != (set(range(n)) if exact else seen):
+        raise EngineError(f"the stream ended, but only {len(finished)} of {n} choices had finished")
+    yield replace(last, usage=usage)
+
+
+def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool) -> Chunk:
+    text = choice.get("text") if message is None else message.get("content")
+    prompt_ids = choice.get("prompt_token_ids") or body.get("prompt_token_ids")
+    ids, logprobs = _tokens(choice) if exact else (None, None)
+    if choice.get("finish_reason") in ("abort", "error"):
+        raise EngineUnavailable("the engine gave the request up before its end")
+    return Chunk(
+        index=choice["index"],
+        text=text or "",
+        token_ids=ids,
+        logprobs=logprobs,
+        prompt_ids=tuple(prompt_ids) if prompt_ids else None,
+        finish_reason=choice.get("finish_reason"),
+    )
+
+
+def _tokens(choice: Json) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Ids and log-probabilities of a piece, one to one."""
+    ids: list[int] | None = choice.get("token_ids")
+    found: Json | None = choice.get("logprobs")
+    if ids is None or (found is None and ids):
+        raise EngineError("the engine gave no token ids or no log-probabilities; for a server that is not vLLM set engine.kind=openai")
+    if found is None:
+        return (), ()
+    logprobs: list[float | None] = (
+        found["token_logprobs"] if "token_logprobs" in found else [entry["logprob"] for entry in found["content"] or ()]
+    )
+    known = tuple(value for value in logprobs if value is not None)
+    if len(ids) != len(known):
+        raise EngineError(f"the engine gave {len(ids)} token ids and {len(known)} log-probabilities")
+    return tuple(ids), known
+
+
+def _usage(body: Json) -> Usage | None:
+    counts = body.get("usage")
+    if not counts:
+        return None
+    return Usage(prompt_tokens=counts.get("prompt_tokens") or 0, completion_tokens=counts.get("completion_tokens") or 0)

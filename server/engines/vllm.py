@@ -1,0 +1,216 @@
+"""The HTTP client of a vLLM server: token-exact chats and completions, tokenization, adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from recollect.errors import AdapterRefused, ContextTooLong, EngineError, EngineUnavailable, InvalidRequest, NotFound
+from recollect.messages import Message
+from recollect.policy import Policy
+from server.engines import adapter_files
+from server.engines.answers import pieces, whole
+from server.engines.base import Chunk, Health, Sampling
+from server.engines.connection import Connection
+from server.engines.recent import Recent
+
+HEALTH_TIMEOUT_S = 5.0
+CACHED_CHARS = 8192
+"""Longer texts are documents, which do not come again; prompts' constant parts are shorter."""
+_REASON = re.compile(r"failed with error '(.*)', please check", re.DOTALL)
+
+
+class VllmEngine:
+    """A vLLM server at `url`.
+
+    `base` is the name it serves its base model by; empty: learnt from the server. `model_path`: where the base model's
+    files lie, if they are at hand; adapters are then checked against its shapes, which vLLM does not do by itself.
+    """
+
+    exact = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        base: str = "",
+        api_key: str = "",
+        timeout_s: float = 600.0,
+        max_lora_rank: int = 16,
+        model_path: Path | None = None,
+    ) -> None:
+        self._connection = Connection(url, api_key=api_key, timeout_s=timeout_s)
+        self._base = base
+        self._window: int | None = None
+        self._max_lora_rank = max_lora_rank
+        self._model_path = model_path
+        self._encoded: Recent[str, tuple[int, ...]] = Recent(1024)
+        self._rendered: Recent[tuple[Message, ...], str] = Recent(1024)
+
+    @property
+    def url(self) -> str:
+        """The server's root."""
+        return self._connection.url
+
+    @property
+    def base(self) -> str:
+        """The base model's name. Raises EngineUnavailable if the server has not been reached yet."""
+        if not self._base:
+            raise EngineUnavailable(f"the engine at {self.url} has not been reached yet")
+        return self._base
+
+    @property
+    def window(self) -> int | None:
+        """Tokens of prompt and completion together; None until the server was reached."""
+        return self._window
+
+    async def chat(
+        self, messages: Sequence[Message], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
+    ) -> AsyncIterator[Chunk]:
+        """Answer a conversation under the model's chat template."""
+        wire = _wire(messages)
+        body = {"model": policy.name, "messages": wire, "logprobs": True, "return_token_ids": True, **sampling.fields(), **_salted(salt)}
+        try:
+            async with aclosing(self._answer("/v1/chat/completions", body, sampling.n, stream)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except ContextTooLong as exc:
+            # The server stops counting at its window; people want to know how much to cut.
+            ids = await self._tokenize({"model": policy.name, "messages": wire})
+            raise ContextTooLong(len(ids), exc.window_tokens) from exc
+
+    async def complete(
+        self, prompt_ids: Sequence[int], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
+    ) -> AsyncIterator[Chunk]:
+        """Continue a prompt given as ids."""
+        if self._window is None:
+            await self.discover()
+        room = (self._window or 0) - len(prompt_ids)
+        if room < 1:
+            raise ContextTooLong(len(prompt_ids), self._window or 0)
+        body = {
+            "model": policy.name,
+            "prompt": list(prompt_ids),
+            "logprobs": 0,
+            "return_token_ids": True,
+            # Left out, this endpoint's default would be 16 tokens.
+            "max_tokens": room,
+            **sampling.fields(),
+            **_salted(salt),
+        }
+        async with aclosing(self._answer("/v1/completions", body, sampling.n, stream)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def encode(self, text: str) -> list[int]:
+        """The ids of a text, without added special tokens."""
+        if (known := self._encoded.get(text)) is not None:
+            return list(known)
+        ids = await self._tokenize({"prompt": text, "add_special_tokens": False})
+        if len(text) <= CACHED_CHARS:
+            self._encoded.put(text, tuple(ids))
+        return ids
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens included."""
+        answer = await self._connection.post_json("/detokenize", {"tokens": list(ids)})
+        return str(answer["prompt"])
+
+    async def render(self, messages: Sequence[Message]) -> str:
+        """The conversation's text under the chat template, such that its ids are those that `chat` would prompt with."""
+        key = tuple(messages)
+        if (known := self._rendered.get(key)) is not None:
+            return known
+        ids = await self._tokenize({"messages": _wire(messages)})
+        text = await self.decode(ids)
+        if await self.encode(text) != ids:
+            text = await self._prompt_text(messages)
+            if await self.encode(text) != ids:
+                raise EngineError("the model's chat template cannot be written as a text that encodes to the same tokens")
+        if len(text) <= CACHED_CHARS:
+            self._rendered.put(key, text)
+        return text
+
+    async def load_adapter(self, policy: Policy, path: str) -> None:
+        """Load the adapter in folder `path` under the policy's name. AdapterRefused with the reason if it does not fit."""
+        if policy.adapter is None:
+            raise AdapterRefused(f"{policy.name!r} is the base model, no adapter", param="policy")
+        folder = await asyncio.to_thread(adapter_files.check, Path(path), max_rank=self._max_lora_rank, model=self._model_path)
+        try:
+            await self._connection.post("/v1/load_lora_adapter", {"lora_name": policy.name, "lora_path": str(folder)})
+        except EngineUnavailable:
+            raise
+        except NotFound as exc:
+            if "Not Found" in exc.message:
+                hint = "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+                raise AdapterRefused(f"the engine at {self.url} takes no adapters while it runs; {hint}") from exc
+            raise AdapterRefused(f"{policy.name}: {exc.message}", param="path") from exc
+        except (EngineError, InvalidRequest) as exc:
+            if "already been loaded" in exc.message:
+                return
+            reason = _REASON.search(exc.message)
+            raise AdapterRefused(f"{policy.name} does not fit the engine: {reason[1] if reason else exc.message}", param="path") from exc
+
+    async def unload_adapter(self, policy: Policy) -> None:
+        """Forget an adapter; requests in flight finish."""
+        try:
+            await self._connection.post("/v1/unload_lora_adapter", {"lora_name": policy.name})
+        except NotFound:
+            return
+
+    async def health(self) -> Health:
+        """Whether the server answers and its engine core lives."""
+        try:
+            await self._connection.get("/health", timeout_s=HEALTH_TIMEOUT_S)
+            if self._window is None or not self._base:
+                await self.discover()
+        except EngineError as exc:
+            return Health(False, exc.message)
+        return Health(True, f"{self._base} at {self.url}, window {self._window} tokens")
+
+    async def discover(self) -> None:
+        """Learn the base model's name and window from the server."""
+        listed = await self._connection.get_json("/v1/models", timeout_s=HEALTH_TIMEOUT_S)
+        bases = {card["id"]: card for card in listed["data"] if not card.get("parent")}
+        name = self._base or next(iter(bases), "")
+        if name not in bases:
+            raise EngineError(f"the engine at {self.url} serves {', '.join(bases) or 'nothing'}, not {name!r}; set engine.model")
+        self._base, self._window = name, bases[name].get("max_model_len")
+
+    async def start(self) -> None:
+        """Nothing to start: the server runs already and is reached on the first call."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._connection.close()
+
+    async def _answer(self, path: str, body: dict[str, Any], n: int, stream: bool) -> AsyncGenerator[Chunk]:
+        if not stream:
+            for chunk in whole(await self._connection.post_json(path, body), exact=True, n=n):
+                yield chunk
+            return
+        events = self._connection.events(path, {**body, "stream": True, "stream_options": {"include_usage": True}})
+        async with aclosing(pieces(events, exact=True, n=n)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _tokenize(self, body: dict[str, Any]) -> list[int]:
+        return list((await self._connection.post_json("/tokenize", body))["tokens"])
+
+    async def _prompt_text(self, messages: Sequence[Message]) -> str:
+        """The template's own text, where decoding its ids loses something. Costs one token of generation."""
+        body = {"model": self._base, "messages": _wire(messages), "max_tokens": 1, "return_prompt_text": True}
+        answer = await self._connection.post_json("/v1/chat/completions", body)
+        return str(answer.get("prompt_text") or "")
+
+
+def _wire(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def _salted(salt: str | None) -> dict[str, str]:
+    return {"cache_salt": salt} if salt else {}
