@@ -1,0 +1,283 @@
+"""Which adapter version each alias stands for: watches the registry, loads, checks, flips, drains, unloads.
+
+A request pins each alias to a version once and keeps it to its end. A new version is loaded under its own immutable name,
+compared with its manifest, and only then the alias is flipped, in one assignment; the old version is unloaded when the last
+request that names it has ended. A version that does not fit is refused, with the reason in the list, and the old one stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import PurePath
+from typing import NamedTuple
+
+from recollect.errors import AdapterRefused, EngineError, EngineUnavailable, NotFound
+from recollect.manifest import Manifest
+from recollect.memory import LOCAL_TENANT
+from recollect.model import Frozen
+from recollect.policy import Policy
+from recollect.registry import Registry
+from server.engines.base import Engine
+from server.engines.fingerprint import difference, fingerprint
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.5
+MAX_MISSES = 3
+"""So many health checks in a row fail before requests are refused: a busy engine may miss one, and then still answers."""
+
+
+class Pins(NamedTuple):
+    """The versions that a request keeps. `release` must be called once, when it has ended, late steps included."""
+
+    policies: Mapping[str, Policy]
+    release: Callable[[], None]
+
+    @property
+    def versioned(self) -> bool:
+        """True if an adapter is among them."""
+        return any(policy.adapter for policy in self.policies.values())
+
+
+class AdapterVersion(Frozen):
+    """One published version. `refused` says why it is not served although it was made current."""
+
+    version: int
+    name: str
+    loaded: bool
+    in_flight: int
+    refused: str | None = None
+
+
+class AdapterState(Frozen):
+    """A policy: the version that the registry points at (None: the base), what new requests are answered with, all versions.
+
+    `serving` is None until the engine was reached.
+    """
+
+    policy: str
+    pool: str
+    current: int | None
+    serving: str | None
+    versions: list[AdapterVersion]
+
+
+class Adapters:
+    """The aliases of one pool. `refresh` alone changes them, one at a time; a request reads them in one step of the loop."""
+
+    def __init__(self, engine: Engine, registry: Registry, *, aliases: Iterable[str], max_rank: int, pool: str = LOCAL_TENANT) -> None:
+        self.settled = False
+        """True once the engine is ready and every alias's version is loaded in it."""
+        self.detail = "the engine is starting"
+        self._engine = engine
+        self._registry = registry
+        self._aliases = sorted(aliases)
+        self._max_rank = max_rank
+        self._pool = pool
+        self._serving: dict[str, Policy] = {}
+        self._loaded: set[Policy] = set()
+        self._refused: dict[tuple[str, int], str] = {}
+        self._in_flight: Counter[Policy] = Counter()
+        self._idle: dict[Policy, asyncio.Event] = {}
+        self._drains: set[asyncio.Task[None]] = set()
+        self._misses = 0
+        self._changing = asyncio.Lock()  # for _serving, _loaded and _refused: one change at a time, from check to flip
+        self._wake = asyncio.Event()
+
+    def pin(self, aliases: Iterable[str]) -> Pins:
+        """The versions that the aliases stand for now, kept loaded until `release`. Raises EngineUnavailable."""
+        if not self.settled:
+            raise EngineUnavailable(f"no answer now: {self.detail}", retry_after_s=2)
+        policies = {alias: self._serving.get(alias) or Policy(base=self._engine.base) for alias in aliases}
+        pinned = list(policies.values())
+        self._in_flight.update(pinned)
+        return Pins(policies, lambda: self._release(pinned))
+
+    async def watch(self) -> None:
+        """Follow the registry and the engine's health for ever."""
+        while True:
+            await self.refresh()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), POLL_S)
+            self._wake.clear()
+
+    async def refresh(self, *, retry_refused: bool = False) -> None:
+        """Bring the engine to what the registry points at. Never raises for what the engine or a version does wrong."""
+        async with self._changing:
+            if retry_refused:
+                self._refused.clear()
+            try:
+                await self._follow()
+            except EngineUnavailable as exc:
+                self._unsettle(exc.message)
+            except OSError as exc:
+                logger.warning("the adapter registry could not be read, the versions stay as they are: %s", exc)
+
+    def lost(self) -> None:
+        """The engine does not know a version that was loaded: it was restarted. Load them again before the next answer."""
+        self._unsettle("the engine was restarted and its adapters are being loaded")
+        self._wake.set()
+
+    async def promote(self, policy: str, version: int | None) -> None:
+        """Make a version current and serve it. Raises NotFound, AdapterRefused; then the pointer is where it was."""
+        before = await asyncio.to_thread(self._registry.current, policy, self._pool)
+        await asyncio.to_thread(self._registry.set_current, policy, version, self._pool)
+        await self._take(policy, version, before)
+
+    async def roll_back(self, policy: str) -> None:
+        """Serve the parent of the current version. Raises NotFound, Conflict, AdapterRefused."""
+        before = await asyncio.to_thread(self._registry.current, policy, self._pool)
+        await self._take(policy, await asyncio.to_thread(self._registry.rollback, policy, self._pool), before)
+
+    async def list(self) -> Sequence[AdapterState]:
+        """Every policy and version."""
+        return await asyncio.to_thread(self._states)
+
+    async def close(self) -> None:
+        """Stop waiting for old versions to fall idle."""
+        drains = tuple(self._drains)
+        for task in drains:
+            task.cancel()
+        await asyncio.gather(*drains, return_exceptions=True)
+
+    async def _take(self, alias: str, version: int | None, before: int | None) -> None:
+        """Follow the pointer to `version` now; if that is refused, set it back."""
+        if version is not None:
+            self._refused.pop((alias, version), None)
+        await self.refresh()
+        if version is not None and (reason := self._refused.get((alias, version))) is not None:
+            await asyncio.to_thread(self._registry.set_current, alias, before, self._pool)
+            raise AdapterRefused(f"{alias}@v{version} is refused: {reason}", param="version")
+
+    def _states(self) -> Sequence[AdapterState]:
+        return [self._state(alias) for alias in sorted({*self._aliases, *self._registry.policies(self._pool)})]
+
+    def _state(self, alias: str) -> AdapterState:
+        serving = self._serving.get(alias)
+        try:
+            current = self._registry.current(alias, self._pool)
+        except AdapterRefused as exc:
+            current = None
+            logger.warning("%s: %s", alias, exc.message)
+        versions = [self._version(alias, number) for number in self._registry.versions(alias, self._pool)]
+        return AdapterState(policy=alias, pool=self._pool, current=current, serving=serving.name if serving else None, versions=versions)
+
+    def _version(self, alias: str, number: int) -> AdapterVersion:
+        name = f"{alias}@v{number}"
+        return AdapterVersion(
+            version=number,
+            name=name,
+            loaded=any(policy.name == name for policy in self._loaded),
+            in_flight=sum(count for policy, count in self._in_flight.items() if policy.name == name),
+            refused=self._refused.get((alias, number)),
+        )
+
+    def _policy(self, alias: str, version: int | None) -> Policy:
+        return Policy(base=self._engine.base, adapter=alias if version is not None else None, version=version)
+
+    async def _follow(self) -> None:
+        health = await self._engine.health()
+        if not health.ready:
+            self._misses += 1
+            if not self.settled or self._misses >= MAX_MISSES:
+                self._unsettle(health.detail)
+            return
+        self._misses = 0
+        for alias in self._aliases:
+            await self._follow_alias(alias)
+        self.settled, self.detail = True, health.detail
+
+    async def _follow_alias(self, alias: str) -> None:
+        old = self._serving.get(alias)
+        for policy in await self._candidates(alias, old):
+            if await self._usable(policy):
+                self._serving[alias] = policy
+                if old is not None and old != policy:
+                    logger.warning("%s is now %s (was %s)", alias, policy.name, old.name)
+                    self._drain(old)
+                return
+
+    async def _candidates(self, alias: str, old: Policy | None) -> Sequence[Policy]:
+        """What to answer with, the first that is usable: what the registry points at, what serves now or its parent, the base."""
+        base = self._policy(alias, None)
+        try:
+            current = await asyncio.to_thread(self._registry.current, alias, self._pool)
+            parent = None if old or current is None else (await asyncio.to_thread(self._registry.manifest, alias, current, self._pool)).parent
+        except (AdapterRefused, NotFound) as exc:
+            logger.warning("%s stays as it is: %s", alias, exc.message)
+            return [old or base, base]
+        return [self._policy(alias, current), old or self._policy(alias, parent), base]
+
+    async def _usable(self, policy: Policy) -> bool:
+        if policy.adapter is None or policy.version is None or policy in self._loaded:
+            return True
+        key = (policy.adapter, policy.version)
+        if key in self._refused:
+            return False
+        try:
+            await self._load(policy)
+        except EngineUnavailable:
+            raise
+        except (AdapterRefused, NotFound, EngineError) as exc:
+            self._refused[key] = exc.message
+            logger.warning("%s is refused: %s", policy.name, exc.message)
+            return False
+        self._loaded.add(policy)
+        return True
+
+    async def _load(self, policy: Policy) -> None:
+        assert policy.adapter is not None
+        assert policy.version is not None
+        manifest = await asyncio.to_thread(self._registry.verify, policy.adapter, policy.version, self._pool)
+        self._check(manifest)
+        path = self._registry.path(policy.adapter, policy.version, self._pool).resolve()
+        await self._engine.load_adapter(policy, str(path))
+        found = await fingerprint(self._engine, policy)
+        if (reason := difference(manifest.fingerprint, found)) is not None:
+            await self._engine.unload_adapter(policy)
+            raise AdapterRefused(f"{policy.name} does not answer as its manifest says: {reason}", code="fingerprint_mismatch")
+
+    def _check(self, manifest: Manifest) -> None:
+        if not self._engine.exact:
+            raise AdapterRefused("this engine takes no adapters: it gives no token ids; use engine.kind=vllm or attach", param="engine.kind")
+        # By the last part of the path: a home may be moved, and the fingerprint tells other weights of the same name.
+        if PurePath(manifest.base).name != PurePath(self._engine.base).name:
+            raise AdapterRefused(f"trained on {manifest.base!r}, but the engine's base model is {self._engine.base!r}", param="base")
+        if manifest.rank > self._max_rank:
+            raise AdapterRefused(
+                f"its rank is {manifest.rank}, the engine takes at most {self._max_rank}; raise engine.max_lora_rank", param="rank"
+            )
+
+    def _unsettle(self, detail: str) -> None:
+        self.settled, self.detail = False, detail
+        self._loaded.clear()
+
+    def _release(self, policies: Iterable[Policy]) -> None:
+        for policy in policies:
+            self._in_flight[policy] -= 1
+            if not self._in_flight[policy]:
+                del self._in_flight[policy]
+                if idle := self._idle.pop(policy, None):
+                    idle.set()
+
+    def _drain(self, policy: Policy) -> None:
+        if policy.adapter is not None:
+            task = asyncio.create_task(self._unload_when_idle(policy))
+            self._drains.add(task)
+            task.add_done_callback(self._drains.discard)
+
+    async def _unload_when_idle(self, policy: Policy) -> None:
+        if self._in_flight[policy]:
+            await self._idle.setdefault(policy, asyncio.Event()).wait()
+        async with self._changing:
+            if policy in self._serving.values() or self._in_flight[policy]:
+                return
+            self._loaded.discard(policy)
+            try:
+                await self._engine.unload_adapter(policy)
+            except EngineError as exc:
+                logger.warning("%s could not be unloaded: %s", policy.name, exc.message)

@@ -1,0 +1,46 @@
+"""The application: routes, MCP and the service behind both, put together by constructor arguments."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from memory_store.embedders.base import Embedder
+from recollect.memory import MemoryStore
+from recollect.settings import Settings
+from server.engines.base import Engine
+from server.engines.choose import open_engine
+from server.mcp_app import build_mcp
+from server.routes import admin, chat, edge, errors, feedback, health, memories, models
+from server.service import Service
+
+
+def create_app(
+    settings: Settings, *, engine: Engine | None = None, store: MemoryStore | None = None, embedder: Embedder | None = None
+) -> FastAPI:
+    """The application. `engine`, `store` and `embedder` are those of the settings if left out; all are closed at its end.
+
+    Raises ConfigurationError, StorageFull, OSError. It serves while its lifespan runs; `app.state.service` is its Service.
+    """
+    service = Service(settings, engine=engine or open_engine(settings.engine), store=store, embedder=embedder)
+    mcp = build_mcp(service)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            async with mcp.session_manager.run():
+                yield
+        finally:
+            await service.close()
+
+    app = FastAPI(title="Recollect", version=service.version, lifespan=lifespan, redirect_slashes=False)
+    app.state.service = service
+    errors.install(app)
+    for resource in (chat, models, feedback, memories, admin, health):
+        app.include_router(resource.router)
+    app.router.routes.extend(mcp.routes)
+    app.add_middleware(edge.Edge)
+    return app

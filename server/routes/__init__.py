@@ -1,0 +1,1 @@
+"""The HTTP routes, one file per resource. They turn wire shapes into calls of the service and back, and do nothing else."""

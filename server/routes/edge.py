@@ -1,0 +1,93 @@
+"""The outermost layer of every request: request ids, the namespace in the URL, sizes, foreign hosts, and defects.
+
+`/ns/<namespace>/v1/...` is `/v1/...` with the namespace set, for clients that can be given nothing but a base URL.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.routes.errors import body_of, error_body
+from server.service.exchange import defect
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY = 32 * 2**20
+_NAMESPACED = re.compile(r"/ns/(?P<namespace>.+?)(?P<path>/(?:v1(?:/.*)?|mcp/?))")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_LOCAL_HOST = re.compile(r"(?:127(?:\.\d{1,3}){3}|localhost|\[::1\])(?::\d+)?", re.I)
+
+
+class Edge:
+    """Wraps the application. Without keys only requests that were sent to this machine by its own name are answered."""
+
+    def __init__(self, app: ASGIApp, *, max_body: int = MAX_BODY) -> None:
+        self._app = app
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        started = False
+
+        async def tagged(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        if refusal := self._refusal(headers):
+            await refusal(scope, receive, tagged)
+            return
+        try:
+            await self._app(_namespaced(scope), self._limited(receive), tagged)
+        except Exception as exc:  # noqa: BLE001
+            # The last boundary: a defect must not end the connection without a word, nor write a user's text to the log.
+            logger.error("request %s failed: %s", request_id, defect(exc))
+            if not started:
+                await JSONResponse(body_of(exc), 500)(scope, receive, tagged)
+
+    def _refusal(self, headers: Headers) -> JSONResponse | None:
+        # A page in a browser may reach a loopback server under a name of its own (DNS rebinding): its Host gives it away.
+        if not _LOCAL_HOST.fullmatch(headers.get("host", "")):
+            message = "this server has no keys and answers requests to 127.0.0.1, localhost and [::1] alone"
+            return JSONResponse(error_body(message, "invalid_request_error", "Host", "foreign_host"), 421)
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length) > self._max_body:
+            return JSONResponse(error_body(self._too_large(), "invalid_request_error", code="request_too_large"), 413)
+        return None
+
+    def _limited(self, receive: Receive) -> Receive:
+        size = 0
+
+        async def limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._max_body:
+                raise HTTPException(413, self._too_large())
+            return message
+
+        return limited
+
+    def _too_large(self) -> str:
+        return f"the request is larger than {self._max_body} bytes; split it"
+
+
+def _namespaced(scope: Scope) -> Scope:
+    match = _NAMESPACED.fullmatch(scope["path"])
+    if match is None:
+        return scope
+    return {**scope, "path": match["path"], "raw_path": match["path"].encode(), "recollect.namespace": match["namespace"]}

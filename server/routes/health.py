@@ -1,0 +1,32 @@
+"""`/health`, `/healthz`, `/ready` and `/version`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from server.routes.wire import ServiceDep
+
+router = APIRouter()
+
+
+@router.get("/health")
+@router.get("/healthz", include_in_schema=False)
+async def health() -> dict[str, str]:
+    """The process is alive."""
+    return {"status": "ok"}
+
+
+@router.get("/ready")
+async def ready(service: ServiceDep) -> JSONResponse:
+    """200 when requests would be answered now, else 503 with what is missing."""
+    status = await service.status()
+    return JSONResponse(status.model_dump(mode="json"), 200 if status.ready else 503, None if status.ready else {"retry-after": "2"})
+
+
+@router.get("/version")
+async def version(service: ServiceDep) -> dict[str, Any]:
+    """The version of Recollect."""
+    return {"version": service.version}

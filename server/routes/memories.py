@@ -1,0 +1,104 @@
+"""`/v1/memories`: list, add, search, read and delete. Every write is answered after its commit."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from recollect.memory import Kind, Namespace, Scalar, SearchMode
+from server.identity import parse_namespace
+from server.routes.wire import ServiceDep, Wire, identity_of, memory_object
+
+router = APIRouter()
+MAX_LIMIT = 1_000
+NamespaceQuery = Annotated[str | None, Query(description="Of the memories; without it the one that the URL or the headers name.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
+
+
+class AddBody(Wire):
+    """A memory to add. With an `id` of the caller's choice the request can be repeated without harm."""
+
+    text: str
+    id: str | None = None
+    kind: Kind = "semantic"
+    metadata: Annotated[dict[str, Scalar], Field(max_length=64)] | None = None
+    valid_at: Annotated[datetime | None, Field(strict=False)] = None
+    invalid_at: Annotated[datetime | None, Field(strict=False)] = None
+    namespace: str | None = None
+    user: str | None = None
+
+
+class SearchBody(Wire):
+    """What to look for."""
+
+    query: Annotated[str, Field(max_length=100_000)]
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 10
+    mode: SearchMode = "hybrid"
+    kind: Kind | None = None
+    namespace: str | None = None
+    user: str | None = None
+
+
+@router.get("/v1/memories")
+async def list_memories(
+    request: Request,
+    service: ServiceDep,
+    namespace: NamespaceQuery = None,
+    kind: Kind | None = None,
+    limit: Limit = 100,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+) -> dict[str, Any]:
+    """Current memories, newest first."""
+    found = await service.memories.list(_namespace(request, namespace), limit=limit + 1, offset=offset, kind=kind)
+    return {"object": "list", "data": [memory_object(record) for record in found[:limit]], "has_more": len(found) > limit}
+
+
+@router.post("/v1/memories")
+async def add_memory(body: AddBody, request: Request, service: ServiceDep) -> JSONResponse:
+    """Add one memory; answered after the commit."""
+    record = await service.memories.add(
+        _namespace(request, body.namespace, body.user),
+        body.text,
+        memory_id=body.id,
+        kind=body.kind,
+        metadata=body.metadata,
+        valid_at=body.valid_at,
+        invalid_at=body.invalid_at,
+        channel="api",
+    )
+    return JSONResponse(memory_object(record), 201)
+
+
+@router.post("/v1/memories/search")
+async def search_memories(body: SearchBody, request: Request, service: ServiceDep) -> dict[str, Any]:
+    """The best matches, best first."""
+    namespace = _namespace(request, body.namespace, body.user)
+    hits = await service.memories.search(namespace, body.query, limit=body.limit, mode=body.mode, kind=body.kind)
+    return {"object": "list", "data": [{**memory_object(hit.record), "score": hit.score, "parts": hit.parts} for hit in hits]}
+
+
+@router.get("/v1/memories/{memory_id}")
+async def get_memory(memory_id: str, request: Request, service: ServiceDep, namespace: NamespaceQuery = None) -> dict[str, Any]:
+    """The current version of one memory."""
+    return memory_object(await service.memories.get(_namespace(request, namespace), memory_id))
+
+
+@router.delete("/v1/memories/{memory_id}")
+async def delete_memory(memory_id: str, request: Request, service: ServiceDep, namespace: NamespaceQuery = None) -> dict[str, Any]:
+    """Delete one memory; answered after the commit."""
+    await service.memories.delete(_namespace(request, namespace), memory_id)
+    return {"object": "memory.deleted", "id": memory_id, "deleted": True}
+
+
+def _namespace(request: Request, named: str | None, user: str | None = None) -> Namespace:
+    """What the URL's prefix or the headers name, else the request's own field, else the user's."""
+    identity = identity_of(request, user=user)
+    if named is None:
+        return identity.namespace
+    asked = parse_namespace(named, tenant=identity.tenant)
+    claimed = identity_of(request).namespace
+    return asked if claimed == Namespace(tenant=identity.tenant) else claimed

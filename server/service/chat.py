@@ -1,0 +1,127 @@
+"""Chat: one request from its checks to its last event, the record of it, and the memory that is written afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recollect.errors import NotFound, StorageFull
+from recollect.log import LogWriter
+from recollect.memory import LOCAL_TENANT, MemoryStore
+from recollect.messages import Message
+from server.adapters import Adapters
+from server.agents.base import Agent, AgentContext, AgentRequest
+from server.agents.recorder import Recorder
+from server.engines.base import Engine, Sampling
+from server.identity import Identity
+from server.service.exchange import Exchange
+from server.service.ids import new_id
+from server.service.known import KnownTrajectories
+from server.service.pending import PendingWrites
+
+logger = logging.getLogger(__name__)
+
+MIN_FREE_BYTES = 16 * 2**20
+PENDING_WAIT_S = 1.0
+SHUTDOWN_WAIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A conversation for the agent called `model`."""
+
+    model: str
+    messages: tuple[Message, ...]
+    identity: Identity
+    session: str
+    sampling: Sampling = field(default_factory=Sampling)
+    stream: bool = False
+    use_memory: bool = True
+    channel: str = "chat"
+
+
+class Chat:
+    """The agents that answer, with what they need."""
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        agents: Callable[[], Mapping[str, Agent]],
+        engine: Engine,
+        store: MemoryStore,
+        log: LogWriter,
+        adapters: Adapters,
+        known: KnownTrajectories,
+    ) -> None:
+        self._agents = agents
+        self.pending = PendingWrites()
+        self._home = home
+        self._engine = engine
+        self._store = store
+        self._log = log
+        self._adapters = adapters
+        self._known = known
+        self._running: set[Exchange] = set()
+
+    async def begin(self, request: ChatRequest) -> Exchange:
+        """Start to answer. Raises NotFound (model), StorageFull, EngineUnavailable; what comes later is raised by the exchange."""
+        agent = self._agent(request.model)
+        await asyncio.to_thread(self._check_disk)
+        await self.pending.settle(request.identity.namespace, timeout_s=PENDING_WAIT_S)
+        seq = await self._store.seq(request.identity.namespace)
+        pins = self._adapters.pin(agent.aliases)
+        exchange = Exchange(
+            agent=agent,
+            request=AgentRequest(request.messages, request.sampling, stream=request.stream, use_memory=request.use_memory),
+            context=AgentContext(
+                engine=self._engine,
+                store=self._store,
+                namespace=request.identity.namespace,
+                policies=pins.policies,
+                recorder=Recorder(trajectory_id=new_id()),
+                channel=request.channel,
+                salt=None if request.identity.tenant == LOCAL_TENANT else request.identity.tenant,
+            ),
+            session=request.session,
+            seq_before=seq,
+            log=self._log,
+            pending=self.pending,
+            pins=pins,
+            adapters_lost=self._adapters.lost,
+        )
+        self._running.add(exchange)
+        exchange.on_end(lambda: self._ended(exchange))
+        exchange.start()
+        return exchange
+
+    async def close(self) -> None:
+        """Let running answers and pending writes finish, for a bounded time."""
+        for exchange in tuple(self._running):
+            exchange.delivered()
+        cancelled = await self.pending.close(timeout_s=SHUTDOWN_WAIT_S)
+        if cancelled:
+            logger.warning("%d memory writes did not finish in %.0f s and were given up", cancelled, SHUTDOWN_WAIT_S)
+
+    def _agent(self, model: str) -> Agent:
+        agents = self._agents()
+        if agent := agents.get(model):
+            return agent
+        known = ", ".join(agents)
+        raise NotFound(f"no model {model!r}; this server has: {known}", param="model", code="model_not_found")
+
+    def _check_disk(self) -> None:
+        free = shutil.disk_usage(self._home).free
+        if free < MIN_FREE_BYTES:
+            raise StorageFull(
+                f"the disk of {self._home} has {free // 2**20} MiB left; at least {MIN_FREE_BYTES // 2**20} are needed to keep what is promised"
+            )
+
+    def _ended(self, exchange: Exchange) -> None:
+        self._running.discard(exchange)
+        if exchange.logged:
+            self._known.add(exchange.trajectory_id)

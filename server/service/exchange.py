@@ -1,0 +1,232 @@
+"""One answer that is being given: the agent runs in its own task, so that a client's leaving never cuts off the record of it.
+
+Order of events: the agent's answer; the user's turn committed (`acknowledge`) and the trajectory appended; only then the end
+of the answer goes out; only after that `remember` runs, and its steps follow as an event of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from recollect.errors import EngineUnavailable, NotFound, RecollectError
+from recollect.events import EventKind, LogEvent
+from recollect.log import LogWriter
+from recollect.policy import Policy
+from recollect.trajectory import MemoryRef, Step, Trajectory, Usage
+from server.adapters import Pins
+from server.agents.base import Agent, AgentContext, AgentRequest, StreamEvent
+from server.service.ids import new_id
+from server.service.pending import PendingWrites
+
+logger = logging.getLogger(__name__)
+
+CLIENT_GONE = "ClientDisconnected: the client went away before the end of the answer"
+
+
+class Exchange:
+    """An answer in progress. Iterate over it for the events; after the last one everything promised is durable."""
+
+    def __init__(
+        self,
+        *,
+        agent: Agent,
+        request: AgentRequest,
+        context: AgentContext,
+        session: str,
+        seq_before: int,
+        log: LogWriter,
+        pending: PendingWrites,
+        pins: Pins,
+        adapters_lost: Callable[[], None],
+    ) -> None:
+        self.trajectory_id = context.recorder.trajectory_id
+        self.agent = agent
+        self.logged = False
+        self._request = request
+        self._context = context
+        self._session = session
+        self._seq_before = seq_before
+        self._log = log
+        self._pending = pending
+        self._pins = pins
+        self._adapters_lost = adapters_lost
+        self._events: asyncio.Queue[StreamEvent | BaseException | None] = asyncio.Queue()
+        self._first = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._delivered = asyncio.Event()
+        self._answers: dict[int, str] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._on_end: Callable[[], None] = lambda: None
+
+    @property
+    def policies(self) -> dict[str, str]:
+        """By alias, the name of the policy that this answer is pinned to; the base model by the alias `base`."""
+        pinned = self._context.policies or {"base": Policy(base=self._context.engine.base)}
+        return {alias: policy.name for alias, policy in sorted(pinned.items())}
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all model calls of the answer."""
+        return self._context.recorder.usage
+
+    @property
+    def memories(self) -> list[MemoryRef]:
+        """What was retrieved, each memory once, in the order in which the prompt numbers them."""
+        found: dict[str, MemoryRef] = {}
+        for step in self._context.recorder.steps:
+            if step.error is None:
+                for memory in step.retrieved:
+                    found.setdefault(memory.id, memory)
+        return list(found.values())
+
+    @property
+    def answer(self) -> str:
+        """The text of the first choice so far."""
+        return self._answers.get(0, "")
+
+    def on_end(self, call: Callable[[], None]) -> None:
+        """Call this when the answer has ended, one way or another."""
+        self._on_end = call
+
+    def start(self) -> None:
+        """Run the agent."""
+        self._task = asyncio.create_task(self._run())
+
+    async def begun(self) -> None:
+        """Wait for the first event. Raises what the agent failed with before it."""
+        await self._first.wait()
+        if self._failure is not None and self._events.qsize() == 1:
+            raise self._failure
+
+    async def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        """The events. Raises what the agent, the store or the log failed with. Ends after everything promised is durable."""
+        while (event := await self._events.get()) is not None:
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+
+    def abandon(self) -> None:
+        """The client is gone: stop generating. The trajectory is logged with that error. No-op after the end."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+        self._delivered.set()
+
+    def delivered(self) -> None:
+        """The answer has gone out: what the agent remembers afterwards may begin."""
+        self._delivered.set()
+
+    async def _run(self) -> None:
+        remembers = False
+        try:
+            await self._answer()
+            remembers = True
+            self._pending.add(self._context.namespace, self._remember())
+            self._put(None)
+        except asyncio.CancelledError:
+            await self._log_failure(CLIENT_GONE)
+            self._put(RecollectError(CLIENT_GONE))
+        except RecollectError as exc:
+            await self._log_failure(f"{type(exc).__name__}: {exc.message}")
+            self._put(self._seen(exc))
+        except Exception as exc:  # noqa: BLE001
+            # The boundary of a request: what agents raise beyond our own errors is a defect, told to the client as such.
+            logger.error("trajectory %s failed: %s", self.trajectory_id, defect(exc))
+            await self._log_failure(type(exc).__name__)
+            self._put(exc)
+        finally:
+            if not remembers:
+                self._pins.release()
+            self._on_end()
+
+    async def _answer(self) -> None:
+        async for event in self.agent.run(self._request, self._context):
+            if event.text:
+                self._answers[event.index] = self._answers.get(event.index, "") + event.text
+            self._put(event)
+        if not self._first.is_set():
+            raise RecollectError(f"agent {self.agent.id!r} ended without an answer")
+        await self.agent.acknowledge(self._request, self._context)
+        await self._log_trajectory(None)
+
+    def _seen(self, exc: RecollectError) -> RecollectError:
+        """The error as the client sees it. An unknown adapter means that the engine was restarted and is being given it again."""
+        if not isinstance(exc, NotFound) or not self._pins.versioned:
+            return exc
+        self._adapters_lost()
+        return EngineUnavailable("the engine was restarted and its adapters are being loaded", retry_after_s=1)
+
+    def _put(self, event: StreamEvent | BaseException | None) -> None:
+        if isinstance(event, BaseException):
+            self._failure = event
+        self._events.put_nowait(event)
+        self._first.set()
+
+    async def _log_failure(self, error: str) -> None:
+        try:
+            await self._log_trajectory(error)
+        except (RecollectError, OSError) as exc:
+            # The failure itself is what the client is told; that its record is lost is told here.
+            logger.warning("trajectory %s, which failed, could not be logged: %s", self.trajectory_id, exc)
+
+    async def _log_trajectory(self, error: str | None) -> None:
+        ctx = self._context
+        trajectory = Trajectory(
+            id=self.trajectory_id,
+            tenant=ctx.namespace.tenant,
+            namespace=str(ctx.namespace),
+            session=self._session,
+            agent=self.agent.id,
+            agent_config_hash=self.agent.config_hash,
+            request=list(self._request.messages),
+            answer=self.answer,
+            memory_seq_before={str(ctx.namespace): self._seq_before},
+            steps=list(ctx.recorder.steps),
+            error=error,
+            trainable=ctx.engine.exact,
+        )
+        await self._append("trajectory", trajectory.model_dump(mode="json"))
+        self.logged = True
+
+    async def _append(self, kind: EventKind, body: dict[str, Any]) -> None:
+        await self._log.log(LogEvent(event_id=new_id(), trajectory_id=self.trajectory_id, kind=kind, body=body))
+
+    async def _remember(self) -> None:
+        ctx = self._context
+        before = len(ctx.recorder.steps)
+        try:
+            await self._delivered.wait()
+            await self.agent.remember(self._request, self.answer, ctx)
+            await self._log_late(ctx.recorder.steps[before:])
+        except asyncio.CancelledError:
+            logger.warning("trajectory %s: its memory was not written, the server was stopped", self.trajectory_id)
+        except Exception as exc:  # noqa: BLE001
+            # Nothing waits for this task: whatever goes wrong in it ends here, and the record says so.
+            logger.warning("trajectory %s: its memory was not written: %s", self.trajectory_id, _reason(exc))
+            await self._log_late_failure(ctx.recorder.steps[before:])
+        finally:
+            self._pins.release()
+
+    async def _log_late_failure(self, steps: list[Step]) -> None:
+        try:
+            await self._log_late(steps)
+        except (RecollectError, OSError) as exc:
+            logger.warning("trajectory %s: its late steps could not be logged: %s", self.trajectory_id, exc)
+
+    async def _log_late(self, steps: list[Step]) -> None:
+        namespace = self._context.namespace
+        after = {str(namespace): await self._context.store.seq(namespace)}
+        await self._append("steps", {"steps": [step.model_dump(mode="json") for step in steps], "memory_seq_after": after})
+
+
+def defect(exc: BaseException) -> str:
+    """The type and the places of an unforeseen error, without its text: that may hold what a user wrote."""
+    return f"{type(exc).__name__}\n{''.join(traceback.format_tb(exc.__traceback__))}"
+
+
+def _reason(exc: Exception) -> str:
+    # Only our own errors' texts are known to hold nothing of what users wrote.
+    return exc.message if isinstance(exc, RecollectError) else type(exc).__name__

@@ -1,0 +1,29 @@
+"""Feedback: what a user says of an answer, in the log before it is acknowledged."""
+
+from __future__ import annotations
+
+from recollect.errors import NotFound
+from recollect.events import LogEvent
+from recollect.log import LogWriter
+from recollect.trajectory import Feedback
+from server.service.ids import COMPLETION_PREFIX, new_id
+from server.service.known import KnownTrajectories
+
+
+class FeedbackBook:
+    """Takes feedback on logged trajectories."""
+
+    def __init__(self, log: LogWriter, known: KnownTrajectories) -> None:
+        self._log = log
+        self._known = known
+
+    async def give(self, feedback: Feedback) -> str:
+        """Log it; returns the trajectory's id once that is durable. Takes `chatcmpl-<id>` too. Raises NotFound, StorageFull."""
+        trajectory_id = feedback.id.removeprefix(COMPLETION_PREFIX)
+        if not await self._known.exists(trajectory_id):
+            raise NotFound(
+                f"no trajectory {feedback.id!r}; send the id of an answer, or its recollect.trajectory_id", param="id", code="trajectory_not_found"
+            )
+        body = feedback.model_copy(update={"id": trajectory_id}).model_dump(mode="json")
+        await self._log.log(LogEvent(event_id=new_id(), trajectory_id=trajectory_id, kind="feedback", body=body))
+        return trajectory_id

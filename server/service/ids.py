@@ -1,0 +1,26 @@
+"""Ids that sort by time: 12 hex digits of milliseconds since 1970, then 20 random ones."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from datetime import UTC, datetime
+
+COMPLETION_PREFIX = "chatcmpl-"
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def new_id() -> str:
+    """A new id."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def is_id(text: str) -> bool:
+    """True if the text has the form of such an id."""
+    return _ID.fullmatch(text) is not None
+
+
+def time_of(id_: str) -> datetime:
+    """When an id was made."""
+    return datetime.fromtimestamp(int(id_[:12], 16) / 1000, UTC)

@@ -1,0 +1,99 @@
+"""Memories: add, read, search and delete, as HTTP and MCP offer them. Every answer comes after the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from recollect.errors import InvalidRequest, NotFound
+from recollect.memory import MAX_TEXT, MEMORY_ID, Kind, MemoryRecord, MemoryStore, MemoryWrite, Namespace, Provenance, Scalar, SearchHit, SearchMode
+from server.service.ids import new_id
+from server.service.pending import PendingWrites
+
+PENDING_WAIT_S = 1.0
+
+
+class Memories:
+    """The memories of a namespace. Reading waits a moment for writes of answers that have just gone out."""
+
+    def __init__(self, store: MemoryStore, pending: PendingWrites) -> None:
+        self._store = store
+        self._pending = pending
+
+    async def add(
+        self,
+        namespace: Namespace,
+        text: str,
+        *,
+        memory_id: str | None = None,
+        kind: Kind = "semantic",
+        metadata: Mapping[str, Scalar] | None = None,
+        valid_at: datetime | None = None,
+        invalid_at: datetime | None = None,
+        channel: str,
+    ) -> MemoryRecord:
+        """Commit one memory. The same id and text again is a no-op; another text under a known id raises Conflict."""
+        if not text.strip():
+            raise InvalidRequest("text is empty; write what is to be remembered", param="text")
+        if len(text) > MAX_TEXT:
+            raise InvalidRequest(f"text has {len(text)} characters, at most {MAX_TEXT} are kept in one memory; split it", param="text")
+        write = MemoryWrite(
+            op="add",
+            id=_checked(memory_id) if memory_id is not None else f"mem_{new_id()}",
+            text=text,
+            kind=kind,
+            metadata=dict(metadata or {}),
+            valid_at=valid_at,
+            invalid_at=invalid_at,
+            provenance=Provenance(channel=channel),
+            trust="user",
+        )
+        applied = await self._store.apply(namespace, [write])
+        [record] = applied.records
+        assert record is not None
+        return record
+
+    async def get(self, namespace: Namespace, memory_id: str) -> MemoryRecord:
+        """The current version. Raises NotFound."""
+        await self._settled(namespace)
+        record = await self._store.get(namespace, _checked(memory_id))
+        if record is None:
+            raise _unknown(namespace, memory_id)
+        return record
+
+    async def list(self, namespace: Namespace, *, limit: int, offset: int = 0, kind: Kind | None = None) -> Sequence[MemoryRecord]:
+        """Current memories, newest first."""
+        await self._settled(namespace)
+        return await self._store.list(namespace, limit=limit, offset=offset, kind=kind)
+
+    async def search(
+        self, namespace: Namespace, query: str, *, limit: int, mode: SearchMode = "hybrid", kind: Kind | None = None
+    ) -> Sequence[SearchHit]:
+        """The best matches, best first."""
+        if not query.strip():
+            raise InvalidRequest("query is empty; write what is looked for", param="query")
+        await self._settled(namespace)
+        return await self._store.search(namespace, query, limit=limit, mode=mode, kind=kind)
+
+    async def delete(self, namespace: Namespace, memory_id: str) -> None:
+        """Close the current version. Raises NotFound."""
+        await self._settled(namespace)
+        try:
+            await self._store.apply(namespace, [MemoryWrite(op="delete", id=_checked(memory_id))])
+        except NotFound as exc:
+            raise _unknown(namespace, memory_id) from exc
+
+    async def _settled(self, namespace: Namespace) -> None:
+        await self._pending.settle(namespace, timeout_s=PENDING_WAIT_S)
+
+
+def _checked(memory_id: str) -> str:
+    if not MEMORY_ID.fullmatch(memory_id):
+        raise InvalidRequest(
+            "a memory's id has 1 to 128 letters, digits, '_', '-', '.' and ':', and begins with a letter or digit", param="id", code="invalid_id"
+        )
+    return memory_id
+
+
+def _unknown(namespace: Namespace, memory_id: str) -> NotFound:
+    return NotFound(f"no memory {memory_id!r} in namespace {str(namespace)!r}", param="id", code="memory_not_found")

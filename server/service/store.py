@@ -1,0 +1,75 @@
+"""A memory store that is opened in the background, so that the server is ready before its libraries are loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from recollect.memory import Applied, Kind, MemoryRecord, MemoryStore, MemoryWrite, Namespace, SearchHit, SearchMode
+
+
+class OpeningStore:
+    """Passes every call on to the store that `open_store` gives, and waits for it where it is not there yet.
+
+    If opening fails, every call raises what it failed with.
+    """
+
+    def __init__(self, open_store: Callable[[], Awaitable[MemoryStore]]) -> None:
+        self._open = open_store
+        self._opening: asyncio.Task[MemoryStore] | None = None
+
+    def start(self) -> None:
+        """Begin to open the store."""
+        self._opening = self._opening or asyncio.ensure_future(self._open())
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What opening failed with; None if it did not, or goes on."""
+        opening = self._opening
+        return opening.exception() if opening is not None and opening.done() and not opening.cancelled() else None
+
+    async def apply(self, namespace: Namespace, writes: Sequence[MemoryWrite]) -> Applied:
+        return await (await self._store()).apply(namespace, writes)
+
+    async def get(self, namespace: Namespace, memory_id: str, *, as_of: int | None = None) -> MemoryRecord | None:
+        return await (await self._store()).get(namespace, memory_id, as_of=as_of)
+
+    async def list(
+        self, namespace: Namespace, *, limit: int = 100, offset: int = 0, kind: Kind | None = None, as_of: int | None = None
+    ) -> list[MemoryRecord]:
+        return await (await self._store()).list(namespace, limit=limit, offset=offset, kind=kind, as_of=as_of)
+
+    async def search(
+        self,
+        namespace: Namespace,
+        query: str,
+        *,
+        limit: int = 10,
+        mode: SearchMode = "hybrid",
+        kind: Kind | None = None,
+        as_of: int | None = None,
+    ) -> Sequence[SearchHit]:
+        return await (await self._store()).search(namespace, query, limit=limit, mode=mode, kind=kind, as_of=as_of)
+
+    async def history(self, namespace: Namespace, memory_id: str) -> Sequence[MemoryRecord]:
+        return await (await self._store()).history(namespace, memory_id)
+
+    async def seq(self, namespace: Namespace) -> int:
+        return await (await self._store()).seq(namespace)
+
+    async def fork(self, namespace: Namespace, *, as_of: int | None = None) -> MemoryStore:
+        return await (await self._store()).fork(namespace, as_of=as_of)
+
+    async def namespaces(self, tenant: str) -> Sequence[Namespace]:
+        return await (await self._store()).namespaces(tenant)
+
+    async def close(self) -> None:
+        """Close the store; wait for its opening if that goes on."""
+        if self._opening is not None and self.failure is None:
+            await (await self._opening).close()
+
+    async def _store(self) -> MemoryStore:
+        self.start()
+        assert self._opening is not None
+        # Shielded: a request that is cancelled while it waits must not cancel the opening for all.
+        return await asyncio.shield(self._opening)
