@@ -16,6 +16,7 @@ _PROMPT = re.compile(
 )
 _SUBJECT = re.compile(r"`?(n|stop|seed|temperature|top_p|max_tokens|messages|prompt|presence_penalty|frequency_penalty)`? ")
 _DEAD = re.compile(r"EngineCore|EngineDead|engine is dead", re.IGNORECASE)
+_REASONS = re.compile(r"'msg': '([^']*)'")
 _FIELDS = {"input_tokens": "messages", "input_text": "messages", "max_model_len": "max_tokens", "max_completion_tokens": "max_tokens"}
 
 
@@ -54,6 +55,8 @@ def _parts(body: bytes | dict[str, Any]) -> tuple[str, str | None, str | None]:
         param = subject[1] if subject else None
     else:
         param = param.removeprefix("body.")
+    if reasons := _REASONS.findall(message):
+        message = f"{param or 'the request'}: {reasons[0]}"
     return message, _FIELDS.get(param, param) if param else None, str(error.get("code"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -19,6 +20,7 @@ from server.engines.connection import Connection
 from server.engines.recent import Recent
 
 HEALTH_TIMEOUT_S = 5.0
+PULSE_TIMEOUT_S = 60.0
 CACHED_CHARS = 8192
 """Longer texts are documents, which do not come again; prompts' constant parts are shorter."""
 _REASON = re.compile(r"failed with error '(.*)', please check", re.DOTALL)
@@ -48,6 +50,8 @@ class VllmEngine:
         self._window: int | None = None
         self._max_lora_rank = max_lora_rank
         self._model_path = model_path
+        self._in_flight = 0
+        self._heard_at = time.monotonic()
         self._encoded: Recent[str, tuple[int, ...]] = Recent(1024)
         self._rendered: Recent[tuple[Message, ...], str] = Recent(1024)
 
@@ -67,6 +71,11 @@ class VllmEngine:
     def window(self) -> int | None:
         """Tokens of prompt and completion together; None until the server was reached."""
         return self._window
+
+    @property
+    def stalled_s(self) -> float:
+        """Seconds since the last piece of an answer, if answers are awaited; else 0."""
+        return time.monotonic() - self._heard_at if self._in_flight else 0.0
 
     async def chat(
         self, messages: Sequence[Message], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
@@ -172,6 +181,17 @@ class VllmEngine:
             return Health(False, exc.message)
         return Health(True, f"{self._base} at {self.url}, window {self._window} tokens")
 
+    async def pulse(self) -> bool:
+        """Whether one token comes out in time. For an engine whose server answers though its core may hang."""
+        body = {"model": self._base, "prompt": [0], "max_tokens": 1}
+        try:
+            await self._connection.post("/v1/completions", body, timeout_s=PULSE_TIMEOUT_S)
+        except EngineUnavailable:
+            return False
+        except (EngineError, InvalidRequest):
+            return True
+        return True
+
     async def discover(self) -> None:
         """Learn the base model's name and window from the server."""
         listed = await self._connection.get_json("/v1/models", timeout_s=HEALTH_TIMEOUT_S)
@@ -189,14 +209,22 @@ class VllmEngine:
         await self._connection.close()
 
     async def _answer(self, path: str, body: dict[str, Any], n: int, stream: bool) -> AsyncGenerator[Chunk]:
-        if not stream:
-            for chunk in whole(await self._connection.post_json(path, body), exact=True, n=n):
-                yield chunk
-            return
-        events = self._connection.events(path, {**body, "stream": True, "stream_options": {"include_usage": True}})
-        async with aclosing(pieces(events, exact=True, n=n)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        if not self._in_flight:
+            self._heard_at = time.monotonic()
+        self._in_flight += 1
+        try:
+            if not stream:
+                for chunk in whole(await self._connection.post_json(path, body), exact=True, n=n):
+                    self._heard_at = time.monotonic()
+                    yield chunk
+                return
+            events = self._connection.events(path, {**body, "stream": True, "stream_options": {"include_usage": True}})
+            async with aclosing(pieces(events, exact=True, n=n)) as chunks:
+                async for chunk in chunks:
+                    self._heard_at = time.monotonic()
+                    yield chunk
+        finally:
+            self._in_flight -= 1
 
     async def _tokenize(self, body: dict[str, Any]) -> list[int]:
         return list((await self._connection.post_json("/tokenize", body))["tokens"])

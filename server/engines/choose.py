@@ -1,0 +1,44 @@
+"""Which engine the settings ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from recollect.errors import ConfigurationError
+from recollect.settings import EngineSettings
+from server.engines.base import Engine
+from server.engines.child import VllmChild
+from server.engines.pool import EnginePool
+from server.engines.upstream import OpenAIUpstream
+from server.engines.vllm import VllmEngine
+
+
+def open_engine(settings: EngineSettings, *, log_dir: Path, report: Callable[[str], None] | None = None) -> Engine | None:
+    """The engine, not started yet; None for kind none. ConfigurationError at once if the settings cannot work."""
+    match settings.kind:
+        case "vllm":
+            return VllmChild(settings, log_dir, report)
+        case "attach":
+            return EnginePool([_attached(url, settings) for url in settings.urls])
+        case "openai":
+            return _upstream(settings)
+        case "none":
+            return None
+
+
+def _attached(url: str, settings: EngineSettings) -> VllmEngine:
+    return VllmEngine(
+        url,
+        base=settings.model,
+        api_key=settings.api_key,
+        timeout_s=settings.request_timeout_s,
+        max_lora_rank=settings.max_lora_rank,
+    )
+
+
+def _upstream(settings: EngineSettings) -> Engine:
+    if not settings.model:
+        raise ConfigurationError("engine.kind=openai needs engine.model, the name that the server knows the model by", param="engine.model")
+    upstreams = [OpenAIUpstream(url, settings.model, settings.api_key, timeout_s=settings.request_timeout_s) for url in settings.urls]
+    return upstreams[0] if len(upstreams) == 1 else EnginePool(upstreams)

@@ -1,0 +1,47 @@
+"""A child process that dies with this one, whole group and all, with its output in a file."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from server.engines import keeper
+
+KEEPER = Path(keeper.__file__)
+
+
+class KeptProcess:
+    """A command under `keeper.py`, which holds the other end of a pipe of ours: when we are gone, it ends the command."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, command: Sequence[str], *, environ: Mapping[str, str], log: Path, cwd: Path) -> KeptProcess:
+        """Start it. Its output is appended to `log`."""
+        stream = await asyncio.to_thread(log.open, "ab")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", str(KEEPER), *command, stdin=PIPE, stdout=stream, stderr=STDOUT, env=dict(environ), cwd=cwd
+            )
+        finally:
+            stream.close()
+        return cls(process)
+
+    @property
+    def pid(self) -> int:
+        """The keeper's process id."""
+        return self._process.pid
+
+    async def wait(self) -> int:
+        """Wait until the command and all its descendants have ended; its exit status."""
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """End the command and all its descendants; returns when none is left."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        await self._process.wait()

@@ -1,0 +1,202 @@
+"""Several engines as one: each call goes to the one with the fewest in flight; those that are down are passed over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+from recollect.errors import ConfigurationError, EngineUnavailable, NotFound
+from recollect.messages import Message
+from recollect.policy import Policy
+from server.engines.base import Chunk, Engine, Health, Sampling
+
+REST_S = 5.0
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class _Member:
+    engine: Engine
+    in_flight: int = 0
+    down_until: float = 0.0
+    loaded: set[str] = field(default_factory=set[str])
+
+    def rest(self) -> None:
+        """It is down: try it again later, and count on nothing that was loaded."""
+        self.down_until = time.monotonic() + REST_S
+        self.loaded.clear()
+
+
+class EnginePool:
+    """Engines that serve the same base model. An adapter is loaded on all; one that was down gets it on its return."""
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        if not engines:
+            raise ConfigurationError("engine.urls is empty; give the URL of at least one server", param="engine.urls")
+        self._members = [_Member(engine) for engine in engines]
+        self._adapters: dict[str, tuple[Policy, str]] = {}
+
+    @property
+    def base(self) -> str:
+        """The base model's name. EngineUnavailable while no engine was reached."""
+        unreached: EngineUnavailable | None = None
+        for member in self._members:
+            try:
+                return member.engine.base
+            except EngineUnavailable as exc:
+                unreached = exc
+        raise unreached or EngineUnavailable("no engine was reached yet")
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """All engines, up or down."""
+        return tuple(member.engine for member in self._members)
+
+    @property
+    def window(self) -> int | None:
+        """The smallest window that is known."""
+        return min((m.engine.window for m in self._members if m.engine.window is not None), default=None)
+
+    @property
+    def exact(self) -> bool:
+        """True if all engines are."""
+        return all(member.engine.exact for member in self._members)
+
+    def chat(
+        self, messages: Sequence[Message], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
+    ) -> AsyncIterator[Chunk]:
+        """Answer a conversation."""
+        return self._dispatch(policy, lambda e: e.chat(messages, policy=policy, sampling=sampling, stream=stream, salt=salt))
+
+    def complete(
+        self, prompt_ids: Sequence[int], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
+    ) -> AsyncIterator[Chunk]:
+        """Continue a prompt given as ids."""
+        return self._dispatch(policy, lambda e: e.complete(prompt_ids, policy=policy, sampling=sampling, stream=stream, salt=salt))
+
+    async def encode(self, text: str) -> list[int]:
+        """The ids of a text, without added special tokens."""
+        return await self._ask(lambda engine: engine.encode(text))
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens included."""
+        return await self._ask(lambda engine: engine.decode(ids))
+
+    async def render(self, messages: Sequence[Message]) -> str:
+        """The conversation's text under the chat template."""
+        return await self._ask(lambda engine: engine.render(messages))
+
+    async def load_adapter(self, policy: Policy, path: str) -> None:
+        """Load an adapter on every engine that is up. If one refuses it, it is unloaded from the others again."""
+        members = self._up()
+        if not members:
+            raise self._none_up()
+        results = await asyncio.gather(*(self._load(member, policy, path) for member in members), return_exceptions=True)
+        refusal = next((r for r in results if isinstance(r, BaseException) and not isinstance(r, EngineUnavailable)), None)
+        if refusal is None and not any(policy.name in member.loaded for member in members):
+            refusal = self._none_up()
+        if refusal is not None:
+            await self.unload_adapter(policy)
+            raise refusal
+        self._adapters[policy.name] = (policy, path)
+
+    async def unload_adapter(self, policy: Policy) -> None:
+        """Forget an adapter on all engines; requests in flight finish."""
+        self._adapters.pop(policy.name, None)
+        holders = [member for member in self._members if policy.name in member.loaded]
+        for member in holders:
+            member.loaded.discard(policy.name)
+        results = await asyncio.gather(*(m.engine.unload_adapter(policy) for m in holders), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, EngineUnavailable):
+                raise result
+
+    async def health(self) -> Health:
+        """Ready if any engine is; the detail tells of each."""
+        found = await asyncio.gather(*(member.engine.health() for member in self._members))
+        for member, health in zip(self._members, found, strict=True):
+            if health.ready:
+                member.down_until = 0.0
+            else:
+                member.rest()
+        return Health(any(health.ready for health in found), "; ".join(health.detail for health in found))
+
+    async def start(self) -> None:
+        """Start all."""
+        await asyncio.gather(*(member.engine.start() for member in self._members))
+
+    async def close(self) -> None:
+        """Close all."""
+        await asyncio.gather(*(member.engine.close() for member in self._members))
+
+    async def _dispatch(self, policy: Policy, call: Callable[[Engine], AsyncIterator[Chunk]]) -> AsyncGenerator[Chunk]:
+        """Call the least busy engine; another, if it turns out to be down before it has answered anything."""
+        for member in self._in_turn():
+            begun = False
+            member.in_flight += 1
+            try:
+                async with aclosing(self._call(member, policy, call)) as chunks:
+                    async for chunk in chunks:
+                        begun = True
+                        yield chunk
+                return
+            except EngineUnavailable:
+                member.rest()
+                if begun:
+                    raise
+            finally:
+                member.in_flight -= 1
+        raise self._none_up()
+
+    async def _call(self, member: _Member, policy: Policy, call: Callable[[Engine], AsyncIterator[Chunk]]) -> AsyncGenerator[Chunk]:
+        """Call one engine. If it has lost an adapter (it was restarted behind our back), load that and call again."""
+        await self._ensure(member, policy)
+        try:
+            async with aclosing(cast("AsyncGenerator[Chunk]", call(member.engine))) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        except NotFound:
+            if policy.name not in self._adapters:
+                raise
+        member.loaded.clear()
+        await self._ensure(member, policy)
+        async with aclosing(cast("AsyncGenerator[Chunk]", call(member.engine))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _ask(self, call: Callable[[Engine], Awaitable[T]]) -> T:
+        for member in self._in_turn():
+            try:
+                return await call(member.engine)
+            except EngineUnavailable:
+                member.rest()
+        raise self._none_up()
+
+    async def _ensure(self, member: _Member, policy: Policy) -> None:
+        known = self._adapters.get(policy.name)
+        if known is not None and policy.name not in member.loaded:
+            await self._load(member, *known)
+
+    async def _load(self, member: _Member, policy: Policy, path: str) -> None:
+        try:
+            await member.engine.load_adapter(policy, path)
+        except EngineUnavailable:
+            member.rest()
+            raise
+        member.loaded.add(policy.name)
+
+    def _up(self) -> list[_Member]:
+        now = time.monotonic()
+        return [member for member in self._members if member.down_until <= now]
+
+    def _in_turn(self) -> Sequence[_Member]:
+        return sorted(self._up(), key=lambda member: member.in_flight)
+
+    def _none_up(self) -> EngineUnavailable:
+        back = min(member.down_until for member in self._members) - time.monotonic()
+        return EngineUnavailable("no engine can be reached; see engine.urls", retry_after_s=max(1, round(back)))
