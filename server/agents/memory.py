@@ -91,7 +91,8 @@ class MemoryAgent:
 
     def _turn(self, request: AgentRequest) -> str:
         """What is to be remembered of a request: the user's last turn, without memories that a client sent back."""
-        return last_user_text(self._conversation(request)).strip() if request.use_memory else ""
+        text = last_user_text(self._conversation(request)).strip() if request.use_memory else ""
+        return text.encode(errors="replace").decode()  # half of a surrogate pair cannot be stored
 
     def _conversation(self, request: AgentRequest) -> list[Message]:
         return joined_user_turns(self.answerer.fence.clean(request.messages))

@@ -56,7 +56,7 @@ def _parse_json(text: str) -> list[Operation]:
 
 
 def _parse_item(item: Any) -> Operation:
-    raw = json.dumps(item, ensure_ascii=False)
+    raw = json.dumps(item, ensure_ascii=not _is_unicode(str(item)))
     if not isinstance(item, dict):
         return _ill_formed(raw)
     fields = cast("dict[str, Any]", item)
@@ -70,7 +70,7 @@ def _checked(op: Op, number: str | None, said: str, raw: str) -> Operation:
     """An operation with exactly the parts that its kind has, else an ill-formed one."""
     if number is not None and not re.fullmatch(r"[0-9]{1,4}", number):
         return _ill_formed(raw)
-    if op in ("add", "update") and not 0 < len(said) <= MAX_TEXT:
+    if op in ("add", "update") and not (0 < len(said) <= MAX_TEXT and _is_unicode(said)):
         return _ill_formed(raw)
     if op in ("delete", "noop") and said:
         return _ill_formed(raw)
@@ -90,6 +90,11 @@ def _first_list(text: str) -> list[Any] | None:
         if isinstance(value, list):
             return cast("list[Any]", value)
     return None
+
+
+def _is_unicode(text: str) -> bool:
+    """False for half of a surrogate pair, which JSON can spell and no file can hold."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _ill_formed(raw: str) -> Operation:

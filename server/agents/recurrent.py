@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from server.agents import id_template
 from server.agents.base import AgentContext, AgentRequest
 from server.agents.budget import Budget
-from server.agents.carried import OPEN, carried_ids
+from server.agents.carried import OPEN, carried_ids, text_of
 from server.agents.document import Reading
-from server.agents.id_template import IdTemplate
+from server.agents.id_template import IdTemplate, Slot
 from server.agents.prompts import Prompt
 from server.agents.sampling import inner
 from server.engines.base import Chunk, Engine, Sampling, collect
@@ -42,6 +42,7 @@ class RecurrentReader:
     section_prompt: Prompt
     answer_prompt: Prompt
     budget: Budget
+    _token_texts: dict[str, dict[int, str]] = field(default_factory=dict[str, dict[int, str]])
     _cache: dict[tuple[str, str], QuestionTemplates] = field(default_factory=dict[tuple[str, str], QuestionTemplates])
 
     async def read(self, reading: Reading, request: AgentRequest, ctx: AgentContext) -> list[int] | None:
@@ -53,14 +54,17 @@ class RecurrentReader:
             return None
         of = await self._templates(reading.question, ctx.engine)
         sizes = self.budget.fit(of.section.num_fixed, of.num_question, ctx.engine.window)
-        document = await ctx.engine.encode(of.section.slot("section").lead + reading.document)
+        slot = of.section.slot("section")
+        document = await ctx.engine.encode(slot.lead + reading.document)
         sampling = inner(request.sampling, sizes.memory)
+        opened = of.section.tail.rstrip().endswith(OPEN)
+        texts = self._token_texts.setdefault(ctx.engine.base, {})
         memory: list[int] | None = None
         for start in range(0, len(document), sizes.section):
-            section = document[start : start + sizes.section]
+            section = await _led(document[start : start + sizes.section], slot, ctx.engine, texts)
             prompt = of.section.join({"memory": _value(of.section, memory, of.section_empty), "section": section})
             completion = (await collect(self._complete(prompt, READ, sampling, ctx)))[0]
-            written = await carried_ids(completion, ctx.engine, opened=of.section.tail.rstrip().endswith(OPEN))
+            written = await carried_ids(completion, ctx.engine, texts, opened=opened)
             memory = memory if written is None else written
         return memory
 
@@ -101,3 +105,10 @@ class RecurrentReader:
 def _value(template: IdTemplate, memory: list[int] | None, empty: list[int]) -> list[int]:
     """What stands in the memory's slot: what was sampled, untouched; where nothing was, the prompt's word for it."""
     return [*template.slot("memory").lead_ids, *memory] if memory else empty
+
+
+async def _led(section: list[int], slot: Slot, engine: Engine, texts: dict[int, str]) -> list[int]:
+    """A section with the slot's lead before it, unless it begins with one of its own: a cut in the text may fall inside a word."""
+    if not slot.lead or (await text_of(section[0], engine, texts)).startswith(slot.lead):
+        return section
+    return [*slot.lead_ids, *section]

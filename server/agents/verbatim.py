@@ -7,6 +7,7 @@ from server.agents.base import AgentContext
 from server.agents.retriever import QUERY_CHARS
 
 CANDIDATES = 10
+LATEST = 100
 
 
 def words(text: str) -> str:
@@ -15,6 +16,10 @@ def words(text: str) -> str:
 
 
 async def find_verbatim(text: str, ctx: AgentContext) -> MemoryRecord | None:
-    """A current memory of the same words, if there is one among the closest to `text`."""
+    """A current memory of the same words, if there is one among the closest to `text`.
+
+    Where nothing in `text` can be searched for (an emoji, stop words alone), it is looked for among the latest memories.
+    """
     hits = await ctx.store.search(ctx.namespace, text[-QUERY_CHARS:], limit=CANDIDATES)
-    return next((hit.record for hit in hits if words(hit.record.text) == words(text)), None)
+    records = [hit.record for hit in hits] or await ctx.store.list(ctx.namespace, limit=LATEST)
+    return next((record for record in records if words(record.text) == words(text)), None)
