@@ -84,7 +84,3 @@ def main() -> None:
     except (RecollectError, OSError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         raise SystemExit(1) from exc
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,124 @@
+"""`recollect mcp`: MCP over stdio for editors and coding agents, passed on to the running server's `/mcp`.
+
+The shim keeps no state: every call finds the server anew and opens its own connection, so that a server that was restarted
+is found again, and any number of windows share one server, which the first of them starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx2
+import mcp_types as types
+from mcp import Client, MCPError
+from mcp.client.streamable_http import streamable_http_client
+from mcp.server import Server, ServerRequestContext
+from mcp.server.stdio import stdio_server
+
+from clients.running import SERVE, ensure_server
+from recollect.errors import RecollectError
+from recollect.settings import Settings
+
+API_KEY = "RECOLLECT_API_KEY"
+CONNECT_TIMEOUT_S = 10.0
+Context = ServerRequestContext[Any]
+Paged = types.PaginatedRequestParams | None
+R = TypeVar("R")
+
+
+def main(settings: Settings) -> None:
+    """Serve MCP on standard input and output until input ends. Raises RecollectError if no server can be started."""
+    asyncio.run(run(settings))
+
+
+async def run(settings: Settings, *, serve: Sequence[str] = SERVE) -> None:
+    """What `main` does; `serve` is the command that starts a server."""
+    headers = {"authorization": f"Bearer {key}"} if (key := os.environ.get(API_KEY)) else {}
+    timeout = httpx2.Timeout(CONNECT_TIMEOUT_S, read=settings.engine.request_timeout_s + CONNECT_TIMEOUT_S)
+    async with httpx2.AsyncClient(headers=headers, timeout=timeout, trust_env=False) as http:
+        upstream = Upstream(settings, http, tuple(serve))
+        async with upstream.connected() as client:
+            server = proxy(upstream, client)
+        async with stdio_server() as (incoming, outgoing):
+            await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The server that calls are passed on to."""
+
+    settings: Settings
+    http: httpx2.AsyncClient
+    serve: Sequence[str]
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncGenerator[Client]:
+        """A connection for one call; starts the server if none answers."""
+        server = await ensure_server(self.settings, serve=self.serve)
+        transport = streamable_http_client(f"{server.url}/mcp", http_client=self.http, terminate_on_close=False)
+        async with Client(transport, cache=None) as client:
+            yield client
+
+    async def call(self, send: Callable[[Client], Awaitable[R]]) -> R:
+        """Pass one call on. Raises MCPError that says what is wrong."""
+        try:
+            async with self.connected() as client:
+                return await send(client)
+        except RecollectError as exc:
+            raise MCPError(types.INTERNAL_ERROR, exc.message) from exc
+
+
+def proxy(upstream: Upstream, client: Client) -> Server[Any]:
+    """An MCP server that offers what `client`'s server offers, under its name and with its instructions."""
+
+    async def list_tools(ctx: Context, params: Paged) -> types.ListToolsResult:
+        return await upstream.call(lambda c: c.list_tools(cursor=_cursor(params)))
+
+    async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+        report = ctx.session.report_progress
+        return await upstream.call(lambda c: c.call_tool(params.name, params.arguments, progress_callback=report))
+
+    async def list_resources(ctx: Context, params: Paged) -> types.ListResourcesResult:
+        return await upstream.call(lambda c: c.list_resources(cursor=_cursor(params)))
+
+    async def list_templates(ctx: Context, params: Paged) -> types.ListResourceTemplatesResult:
+        return await upstream.call(lambda c: c.list_resource_templates(cursor=_cursor(params)))
+
+    async def read_resource(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        return await upstream.call(lambda c: c.read_resource(params.uri))
+
+    async def list_prompts(ctx: Context, params: Paged) -> types.ListPromptsResult:
+        return await upstream.call(lambda c: c.list_prompts(cursor=_cursor(params)))
+
+    async def get_prompt(ctx: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:
+        return await upstream.call(lambda c: c.get_prompt(params.name, params.arguments))
+
+    async def complete(ctx: Context, params: types.CompleteRequestParams) -> types.CompleteResult:
+        context = params.context.arguments if params.context else None
+        return await upstream.call(lambda c: c.complete(params.ref, params.argument.model_dump(), context))
+
+    offered = client.server_capabilities
+    info = client.server_info or types.Implementation(name="recollect", version="")
+    return Server(
+        info.name,
+        version=info.version,
+        title=info.title,
+        instructions=client.instructions,
+        on_list_tools=list_tools if offered.tools else None,
+        on_call_tool=call_tool if offered.tools else None,
+        on_list_resources=list_resources if offered.resources else None,
+        on_list_resource_templates=list_templates if offered.resources else None,
+        on_read_resource=read_resource if offered.resources else None,
+        on_list_prompts=list_prompts if offered.prompts else None,
+        on_get_prompt=get_prompt if offered.prompts else None,
+        on_completion=complete if offered.completions else None,
+    )
+
+
+def _cursor(params: Paged) -> str | None:
+    return params.cursor if params else None

@@ -1,0 +1,111 @@
+"""`recollect adapters list|promote|rollback`: through the running server, which loads and checks; else in the registry on disk."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clients.client import AdapterState, AdapterVersion
+from recollect.cli_client import Url, ask, running_url
+from recollect.errors import InvalidRequest
+from recollect.invocation import Invocation
+from recollect.memory import LOCAL_TENANT
+from recollect.registry import Registry
+
+app = typer.Typer(help="Trained versions of each policy: list, promote, roll back.", no_args_is_help=True, add_completion=False)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_NAMED = re.compile(r"(?P<policy>.+)@(?:v(?P<version>[0-9]+)|base)")
+
+
+@app.command("list")
+def list_(ctx: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
+    """Every policy with its versions; the current one is marked."""
+    found = url or running_url(ctx)
+    states = ask(ctx, found, lambda client: client.adapters()) if found else on_disk(_registry(ctx))
+    _print(states, as_json=as_json)
+
+
+@app.command()
+def promote(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="POLICY@vN", help="The version to answer with; POLICY@base for none.")],
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer with this version from now on. A running server loads it without dropping a request."""
+    policy, version = parsed(name)
+    found = url or running_url(ctx)
+    if found:
+        states = ask(ctx, found, lambda client: client.promote(policy, version))
+    else:
+        registry = _registry(ctx)
+        registry.set_current(policy, version)
+        states = on_disk(registry)
+    _print(states, as_json=as_json)
+
+
+@app.command()
+def rollback(
+    ctx: typer.Context,
+    policy: Annotated[str, typer.Argument(help="The policy whose current version's parent is to answer.")],
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go back to the version that the current one was trained from."""
+    found = url or running_url(ctx)
+    if found:
+        states = ask(ctx, found, lambda client: client.roll_back(policy))
+    else:
+        registry = _registry(ctx)
+        registry.rollback(policy)
+        states = on_disk(registry)
+    _print(states, as_json=as_json)
+
+
+def parsed(name: str) -> tuple[str, int | None]:
+    """Policy and version of `memory@v7`; no version for `memory@base`. Raises InvalidRequest."""
+    match = _NAMED.fullmatch(name)
+    if match is None:
+        raise InvalidRequest(f"{name!r} names no version; write POLICY@v<number>, or POLICY@base for the base model", param="name")
+    return match["policy"], int(match["version"]) if match["version"] else None
+
+
+def on_disk(registry: Registry) -> list[AdapterState]:
+    """What the registry holds, for when no server runs."""
+    states: list[AdapterState] = []
+    for policy in registry.policies():
+        current = registry.current(policy)
+        versions = [AdapterVersion(version=version, name=f"{policy}@v{version}") for version in registry.versions(policy)]
+        serving = "no server runs"
+        states.append(AdapterState(policy=policy, pool=LOCAL_TENANT, current=current, serving=serving, versions=versions))
+    return states
+
+
+def _registry(ctx: typer.Context) -> Registry:
+    invocation: Invocation = ctx.obj
+    return Registry(invocation.settings().home / "adapters")
+
+
+def _print(states: Sequence[AdapterState], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([state.model_dump(mode="json") for state in states], indent=1))
+        return
+    if not any(state.versions for state in states):
+        typer.echo("no adapters yet: recollect train publishes them")
+        return
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("version", "current", "loaded", "in flight", "refused"):
+        shown.add_column(name, overflow="fold")
+    for state in states:
+        for version in state.versions:
+            mark = "current" if version.version == state.current else ""
+            in_flight = str(version.in_flight) if version.in_flight else ""
+            shown.add_row(Text(version.name, style="cyan"), mark, "yes" if version.loaded else "", in_flight, version.refused or "")
+    Console().print(shown)

@@ -1,0 +1,84 @@
+"""`recollect memory search|list|add|delete`: the memories of the running server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from recollect.cli_client import Url, ask
+from recollect.memory import Kind, MemoryRecord, SearchMode
+
+app = typer.Typer(help="Search, list, add and delete memories on the running server.", no_args_is_help=True, add_completion=False)
+Whose = Annotated[str | None, typer.Option(help="Whose memories: user/42 or user/42:agent/coach.", show_default=False)]
+Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def search(
+    ctx: typer.Context,
+    query: str,
+    namespace: Whose = None,
+    limit: Limit = 10,
+    mode: Annotated[SearchMode, typer.Option(help="How to search.")] = "hybrid",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """The best matches, best first."""
+    hits = ask(ctx, url, lambda client: client.search_memories(query, namespace=namespace, limit=limit, mode=mode))
+    if as_json:
+        typer.echo(json.dumps([hit.model_dump(mode="json") for hit in hits], indent=1))
+    else:
+        _print([hit.record for hit in hits], scores=[hit.score for hit in hits])
+
+
+@app.command("list")
+def list_(ctx: typer.Context, namespace: Whose = None, limit: Limit = 100, url: Url = None, as_json: AsJson = False) -> None:
+    """Current memories, newest first."""
+    records = ask(ctx, url, lambda client: client.list_memories(namespace=namespace, limit=limit))
+    if as_json:
+        typer.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=1))
+    else:
+        _print(records)
+
+
+@app.command()
+def add(
+    ctx: typer.Context,
+    text: str,
+    namespace: Whose = None,
+    memory_id: Annotated[str | None, typer.Option("--id", help="An id of your choice: repeating is harmless.", show_default=False)] = None,
+    kind: Annotated[Kind, typer.Option(help="What kind of memory it is.")] = "semantic",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remember a text. Prints its id once it is durable."""
+    record = ask(ctx, url, lambda client: client.add_memory(text, namespace=namespace, memory_id=memory_id, kind=kind))
+    typer.echo(record.model_dump_json(indent=1) if as_json else record.id)
+
+
+@app.command()
+def delete(ctx: typer.Context, memory_id: str, namespace: Whose = None, url: Url = None, as_json: AsJson = False) -> None:
+    """Delete one memory."""
+    ask(ctx, url, lambda client: client.delete_memory(memory_id, namespace=namespace))
+    typer.echo(json.dumps({"id": memory_id, "deleted": True}) if as_json else f"deleted {memory_id}")
+
+
+def _print(records: Sequence[MemoryRecord], scores: Sequence[float] | None = None) -> None:
+    if not records:
+        typer.echo("no memories found")
+        return
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("id", "time", *(("score",) if scores else ()), "text"):
+        shown.add_column(name, overflow="fold")
+    for index, record in enumerate(records):
+        score = (f"{scores[index]:.3f}",) if scores else ()
+        time = record.created_at.isoformat(" ", "minutes")[:16]
+        shown.add_row(Text(record.id, style="cyan"), time, *score, Text(record.text))
+    Console().print(shown)
