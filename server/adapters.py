@@ -69,7 +69,16 @@ class AdapterState(Frozen):
 class Adapters:
     """The aliases of one pool. `refresh` alone changes them, one at a time; a request reads them in one step of the loop."""
 
-    def __init__(self, engine: Engine, registry: Registry, *, aliases: Iterable[str], max_rank: int, pool: str = LOCAL_TENANT) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        registry: Registry,
+        *,
+        aliases: Iterable[str],
+        max_rank: int,
+        on_settling: Callable[[], None] = lambda: None,
+        pool: str = LOCAL_TENANT,
+    ) -> None:
         self.settled = False
         """True once the engine is ready and every alias's version is loaded in it."""
         self.detail = "the engine is starting"
@@ -77,6 +86,7 @@ class Adapters:
         self._registry = registry
         self._aliases = sorted(aliases)
         self._max_rank = max_rank
+        self._on_settling = on_settling
         self._pool = pool
         self._serving: dict[str, Policy] = {}
         self._loaded: set[Policy] = set()
@@ -189,6 +199,8 @@ class Adapters:
         self._misses = 0
         for alias in self._aliases:
             await self._follow_alias(alias)
+        if not self.settled:
+            self._on_settling()
         self.settled, self.detail = True, health.detail
 
     async def _follow_alias(self, alias: str) -> None:
@@ -206,7 +218,9 @@ class Adapters:
         base = self._policy(alias, None)
         try:
             current = await asyncio.to_thread(self._registry.current, alias, self._pool)
-            parent = None if old or current is None else (await asyncio.to_thread(self._registry.manifest, alias, current, self._pool)).parent
+            parent = (
+                None if old or current is None else (await asyncio.to_thread(self._registry.manifest, alias, current, self._pool)).parent
+            )
         except (AdapterRefused, NotFound) as exc:
             logger.warning("%s stays as it is: %s", alias, exc.message)
             return [old or base, base]
@@ -243,7 +257,9 @@ class Adapters:
 
     def _check(self, manifest: Manifest) -> None:
         if not self._engine.exact:
-            raise AdapterRefused("this engine takes no adapters: it gives no token ids; use engine.kind=vllm or attach", param="engine.kind")
+            raise AdapterRefused(
+                "this engine takes no adapters: it gives no token ids; use engine.kind=vllm or attach", param="engine.kind"
+            )
         # By the last part of the path: a home may be moved, and the fingerprint tells other weights of the same name.
         if PurePath(manifest.base).name != PurePath(self._engine.base).name:
             raise AdapterRefused(f"trained on {manifest.base!r}, but the engine's base model is {self._engine.base!r}", param="base")

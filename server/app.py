@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -24,11 +24,12 @@ def create_app(
 
     Raises ConfigurationError, StorageFull, OSError. It serves while its lifespan runs; `app.state.service` is its Service.
     """
-    service = Service(settings, engine=engine or open_engine(settings.engine), store=store, embedder=embedder)
+    engine = engine or open_engine(settings.engine, log_dir=settings.home / "logs")
+    service = Service(settings, engine=engine, store=store, embedder=embedder)
     mcp = build_mcp(service)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         await service.start()
         try:
             async with mcp.session_manager.run():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -93,7 +93,7 @@ def _headers(exchange: Exchange) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def _abandoned_when_gone(exchange: Exchange, receive: Receive) -> AsyncIterator[None]:
+async def _abandoned_when_gone(exchange: Exchange, receive: Receive) -> AsyncGenerator[None]:
     """Stop the exchange if the client closes the connection in the meantime, or the block fails."""
 
     async def watch() -> None:

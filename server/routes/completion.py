@@ -85,7 +85,9 @@ class Streamed:
     def _end(self) -> list[bytes]:
         last = {"recollect": extension(self._exchange)}
         indices = sorted(self._begun)
-        ends = [{"index": i, "delta": {}, "logprobs": None, "finish_reason": self._reasons.get(i, "stop")} for i in indices]
+        ends: list[dict[str, Any]] = [
+            {"index": i, "delta": {}, "logprobs": None, "finish_reason": self._reasons.get(i, "stop")} for i in indices
+        ]
         if self._include_usage:
             chunks = [self._chunk([end]) for end in ends]
             chunks.append(_data({**self._head, "choices": [], "usage": _usage(self._exchange.usage), **last}))

@@ -77,7 +77,7 @@ async def _validation_error(request: Request, exc: Exception) -> JSONResponse:
     return JSONResponse(error_body(message, "invalid_request_error", param, code), 400)
 
 
-def describe(error: Mapping[str, Any], model: type[BaseModel] | None) -> tuple[str, str | None, str]:
+def describe(error: Mapping[str, Any], model: Any) -> tuple[str, str | None, str]:
     """Message, field and code of one validation error, without the value: that may be what a user wrote."""
     where = list(cast("Sequence[str | int]", error["loc"]))
     where = where[1:] if where and where[0] in _SKIPPED else where
@@ -87,7 +87,11 @@ def describe(error: Mapping[str, Any], model: type[BaseModel] | None) -> tuple[s
         reason = error.get("ctx", {}).get("error", "it cannot be parsed")
         return f"the body is not JSON: {reason} (at character {where[0] if where else 0})", None, "invalid_json"
     if kind == "missing":
-        return f"{param or 'a JSON body'} is required" + ("" if param else ", with content-type application/json"), param, "missing_required_parameter"
+        return (
+            f"{param or 'a JSON body'} is required" + ("" if param else ", with content-type application/json"),
+            param,
+            "missing_required_parameter",
+        )
     if kind == "extra_forbidden":
         return f"unknown field {param!r}{_nearest(where, model)}", param, "unknown_parameter"
     if not where:
@@ -102,8 +106,9 @@ def _path(where: Sequence[str | int]) -> str | None:
     return text or None
 
 
-def _nearest(where: Sequence[str | int], model: type[BaseModel] | None) -> str:
-    if model is None or not isinstance(model, type) or not issubclass(model, BaseModel) or len(where) != 1:
+def _nearest(where: Sequence[str | int], model: Any) -> str:
+    if not isinstance(model, type) or not issubclass(model, BaseModel) or len(where) != 1:
         return ""
-    near = difflib.get_close_matches(str(where[0]), list(model.model_fields), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(model.model_fields)}"
+    known = list(model.model_fields)
+    near = difflib.get_close_matches(str(where[0]), known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"

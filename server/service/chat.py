@@ -21,6 +21,7 @@ from server.identity import Identity
 from server.service.exchange import Exchange
 from server.service.ids import new_id
 from server.service.known import KnownTrajectories
+from server.service.no_engine import DETAIL
 from server.service.pending import PendingWrites
 
 logger = logging.getLogger(__name__)
@@ -111,15 +112,14 @@ class Chat:
         agents = self._agents()
         if agent := agents.get(model):
             return agent
-        known = ", ".join(agents)
-        raise NotFound(f"no model {model!r}; this server has: {known}", param="model", code="model_not_found")
+        known = f"this server has: {', '.join(agents)}" if agents else DETAIL
+        raise NotFound(f"no model {model!r}; {known}", param="model", code="model_not_found")
 
     def _check_disk(self) -> None:
         free = shutil.disk_usage(self._home).free
         if free < MIN_FREE_BYTES:
-            raise StorageFull(
-                f"the disk of {self._home} has {free // 2**20} MiB left; at least {MIN_FREE_BYTES // 2**20} are needed to keep what is promised"
-            )
+            needed = MIN_FREE_BYTES // 2**20
+            raise StorageFull(f"the disk of {self._home} has {free // 2**20} MiB left; {needed} are needed to keep what is promised")
 
     def _ended(self, exchange: Exchange) -> None:
         self._running.discard(exchange)

@@ -22,7 +22,9 @@ class FeedbackBook:
         trajectory_id = feedback.id.removeprefix(COMPLETION_PREFIX)
         if not await self._known.exists(trajectory_id):
             raise NotFound(
-                f"no trajectory {feedback.id!r}; send the id of an answer, or its recollect.trajectory_id", param="id", code="trajectory_not_found"
+                f"no trajectory {feedback.id!r}; send the id of an answer, or its recollect.trajectory_id",
+                param="id",
+                code="trajectory_not_found",
             )
         body = feedback.model_copy(update={"id": trajectory_id}).model_dump(mode="json")
         await self._log.log(LogEvent(event_id=new_id(), trajectory_id=trajectory_id, kind="feedback", body=body))

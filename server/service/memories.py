@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from recollect.errors import InvalidRequest, NotFound
-from recollect.memory import MAX_TEXT, MEMORY_ID, Kind, MemoryRecord, MemoryStore, MemoryWrite, Namespace, Provenance, Scalar, SearchHit, SearchMode
+from recollect.memory import (
+    MAX_TEXT,
+    MEMORY_ID,
+    Kind,
+    MemoryRecord,
+    MemoryStore,
+    MemoryWrite,
+    Namespace,
+    Provenance,
+    Scalar,
+    SearchHit,
+    SearchMode,
+)
 from server.service.ids import new_id
 from server.service.pending import PendingWrites
 
@@ -90,7 +102,9 @@ class Memories:
 def _checked(memory_id: str) -> str:
     if not MEMORY_ID.fullmatch(memory_id):
         raise InvalidRequest(
-            "a memory's id has 1 to 128 letters, digits, '_', '-', '.' and ':', and begins with a letter or digit", param="id", code="invalid_id"
+            "a memory's id has 1 to 128 letters, digits, '_', '-', '.' and ':', and begins with a letter or digit",
+            param="id",
+            code="invalid_id",
         )
     return memory_id
 

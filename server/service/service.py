@@ -6,7 +6,7 @@ import asyncio
 import importlib.metadata
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from server.service.direct import Direct
 from server.service.feedback import FeedbackBook
 from server.service.known import KnownTrajectories
 from server.service.memories import Memories
+from server.service.no_engine import NoEngine
+from server.service.opening import StoreOpener
 from server.service.store import OpeningStore
 
 logger = logging.getLogger(__name__)
@@ -57,25 +59,37 @@ class Status(Frozen):
 class Service:
     """The use cases, by resource: `chat`, `memories`, `feedback`, `adapters`. Between `start` and `close` it serves."""
 
-    def __init__(self, settings: Settings, *, engine: Engine, store: MemoryStore | None = None, embedder: Embedder | None = None) -> None:
-        """`store` and `embedder`: those of the settings if left out. Raises ConfigurationError, StorageFull, OSError."""
+    def __init__(
+        self, settings: Settings, *, engine: Engine | None, store: MemoryStore | None = None, embedder: Embedder | None = None
+    ) -> None:
+        """`engine` None: memories alone. `store`, `embedder`: those of the settings if left out.
+
+        Raises ConfigurationError, StorageFull, OSError.
+        """
         self.settings = settings
         self.home = settings.home.resolve()
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.version = importlib.metadata.version("recollect")
         self.started_at = now()
-        self.engine = engine
-        self._embedder = embedder
-        self._store = OpeningStore(self._open_store) if store is None else store
-        self._agents = build_agents(settings.agents, settings.prompt_pack)
+        self.engine: Engine = engine or NoEngine()
+        self.announce: Callable[[], None] = lambda: None
+        """Called when the engine is reached, at an address that may be a new one, before the first request is answered."""
+        self._opener = StoreOpener(self.home, settings.embedder, embedder)
+        self._store = OpeningStore(self._opener.open) if store is None else store
+        self._agents = build_agents(settings.agents, settings.prompt_pack) if engine is not None else {}
         self._log = LogWriter(self.home / "trajectories", settings.log)
         known = KnownTrajectories(self.home / "trajectories")
-        aliases = frozenset(alias for agent in self._agents.values() for alias in agent.aliases)
-        self.adapters = Adapters(engine, Registry(self.home / "adapters"), aliases=aliases, max_rank=settings.engine.max_lora_rank)
+        self.adapters = Adapters(
+            self.engine,
+            Registry(self.home / "adapters"),
+            aliases=frozenset(alias for agent in self._agents.values() for alias in agent.aliases),
+            max_rank=settings.engine.max_lora_rank,
+            on_settling=lambda: self.announce(),
+        )
         self.chat = Chat(
             home=self.home,
             agents=self._models,
-            engine=engine,
+            engine=self.engine,
             store=self._store,
             log=self._log,
             adapters=self.adapters,
@@ -91,7 +105,9 @@ class Service:
         return list(self._models())
 
     async def start(self) -> None:
-        """Begin to serve. Returns at once: engine, adapters and memory get ready in the background."""
+        """Begin to serve, if that was not done. Returns at once: engine, adapters and memory get ready in the background."""
+        if self._watching is not None:
+            return
         if isinstance(self._store, OpeningStore):
             self._store.start()
         await self.engine.start()
@@ -106,22 +122,23 @@ class Service:
                 await self._watching
         await self.adapters.close()
         await self.engine.close()
+        await self._opener.close()
         await self._store.close()
         await asyncio.to_thread(self._log.close)
 
     async def status(self) -> Status:
         """Where the server stands."""
-        engine = Part(ready=self.adapters.settled, detail=self.adapters.detail)
+        answering = Part(ready=self.adapters.settled, detail=self.adapters.detail)
         memory = self._memory_part()
-        parts = (memory, engine)
+        parts = (memory, answering)
         serving = {state.policy: state.serving for state in await self.adapters.list() if state.serving is not None}
         return Status(
             ready=all(part.ready for part in parts),
-            detail=next((part.detail for part in parts if not part.ready), engine.detail),
+            detail=next((part.detail for part in parts if not part.ready), answering.detail),
             version=self.version,
             pid=os.getpid(),
             home=str(self.home),
-            engine=engine,
+            engine=self.engine,
             memory=memory,
             models=self.models,
             policies=serving,
@@ -139,14 +156,3 @@ class Service:
             base = self.engine.base
             return {**self._agents, base: self._agents.get(base) or Direct(base)}
         return self._agents
-
-    async def _open_store(self) -> MemoryStore:
-        return await asyncio.to_thread(_lance_store, self.settings, self.home, self._embedder)
-
-
-def _lance_store(settings: Settings, home: Path, embedder: Embedder | None) -> MemoryStore:
-    # Here, in a thread: these libraries take seconds to load, and the server answers meanwhile.
-    from memory_store.embedders.choose import choose
-    from memory_store.store import LanceMemoryStore
-
-    return LanceMemoryStore(home / "memory", embedder or choose(settings.embedder, home))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 from collections.abc import Awaitable, Callable, Sequence
 
 from recollect.memory import Applied, Kind, MemoryRecord, MemoryStore, MemoryWrite, Namespace, SearchHit, SearchMode
@@ -36,7 +37,7 @@ class OpeningStore:
 
     async def list(
         self, namespace: Namespace, *, limit: int = 100, offset: int = 0, kind: Kind | None = None, as_of: int | None = None
-    ) -> list[MemoryRecord]:
+    ) -> builtins.list[MemoryRecord]:
         return await (await self._store()).list(namespace, limit=limit, offset=offset, kind=kind, as_of=as_of)
 
     async def search(
@@ -48,10 +49,10 @@ class OpeningStore:
         mode: SearchMode = "hybrid",
         kind: Kind | None = None,
         as_of: int | None = None,
-    ) -> Sequence[SearchHit]:
+    ) -> builtins.list[SearchHit]:
         return await (await self._store()).search(namespace, query, limit=limit, mode=mode, kind=kind, as_of=as_of)
 
-    async def history(self, namespace: Namespace, memory_id: str) -> Sequence[MemoryRecord]:
+    async def history(self, namespace: Namespace, memory_id: str) -> builtins.list[MemoryRecord]:
         return await (await self._store()).history(namespace, memory_id)
 
     async def seq(self, namespace: Namespace) -> int:

@@ -1,0 +1,124 @@
+"""`recollect serve`: one process that owns the home, listens, announces itself, and ends in order."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import signal
+import socket
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+
+import uvicorn
+from rich.console import Console
+from rich.logging import RichHandler
+
+from recollect.errors import ConfigurationError
+from recollect.settings import ServerSettings, Settings
+from server.app import create_app
+from server.home_lock import announced, owned
+from server.service import Service
+
+GRACE_S = 30
+PROGRESS_S = 0.25
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ConfigurationError for a host, port or home that cannot be had."""
+    _log_to_stderr(settings.server.log_level)
+    _check_host(settings.server)
+    with ExitStack() as stack:
+        stack.enter_context(owned(settings.home.resolve()))
+        listener = stack.enter_context(_listener(settings.server))
+        app = create_app(settings)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S, lifespan="on"
+        )
+        asyncio.run(_serve(_Server(config), listener, app.state.service))
+
+
+class _Server(uvicorn.Server):
+    """Ends in order on a signal. uvicorn's own raises the signal once more, which would skip what is left to tidy."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        previous = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+async def _serve(server: _Server, listener: socket.socket, service: Service) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    # Here and not in uvicorn's hands, which would log what goes wrong and end as if nothing had.
+    await service.start()
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():  # noqa: ASYNC110 (uvicorn has no event for it)
+        await asyncio.sleep(0.01)
+    if server.started:
+        with announced(service.home, url=url, engine_url=lambda: _engine_url(service)) as write:
+            service.announce = write
+            watching = asyncio.create_task(_show_progress(service, url))
+            try:
+                await serving
+            finally:
+                watching.cancel()
+    await serving
+
+
+def _engine_url(service: Service) -> str | None:
+    """Where a trainer may reach the engine; of several, the first."""
+    first = next(iter(getattr(service.engine, "engines", ())), service.engine)
+    return getattr(first, "url", None)
+
+
+async def _show_progress(service: Service, url: str) -> None:
+    """On stderr: what is being waited for, then where to go."""
+    console = Console(stderr=True, highlight=False)
+    with console.status("starting") as line:
+        while not (status := await service.status()).ready:
+            line.update(f"{url} listens; waiting for: {status.detail}")
+            await asyncio.sleep(PROGRESS_S)
+    console.print(f"[bold]recollect[/bold] {url}/v1  models: {', '.join(status.models)}  MCP: {url}/mcp")
+
+
+def _check_host(settings: ServerSettings) -> None:
+    try:
+        loopback = settings.host == "localhost" or ipaddress.ip_address(settings.host).is_loopback
+    except ValueError as exc:
+        raise ConfigurationError(f"server.host {settings.host!r} is no address; use 127.0.0.1", param="server.host") from exc
+    if not loopback:
+        raise ConfigurationError(
+            f"server.host {settings.host!r} can be reached from other machines, and this server has no keys: anybody could read "
+            "all memories. Set server.host=127.0.0.1 and put a proxy that authenticates in front",
+            param="server.host",
+        )
+
+
+@contextmanager
+def _listener(settings: ServerSettings) -> Generator[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+            listener.listen(2048)
+        except OSError as exc:
+            if exc.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+                raise
+            raise ConfigurationError(
+                f"server.port {settings.port} on {settings.host} cannot be had: {exc.strerror}; "
+                "stop what uses it or set server.port (0: any free one)",
+                param="server.port",
+            ) from exc
+        yield listener
+
+
+def _log_to_stderr(level: str) -> None:
+    handler = RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False)
+    logging.basicConfig(level=level.upper(), format="%(name)s: %(message)s", handlers=[handler], force=True)

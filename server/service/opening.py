@@ -1,0 +1,60 @@
+"""Opens the memory store and its embedder as the settings say, without keeping the server from answering."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+from memory_store.embedders.base import Embedder
+from recollect.errors import RecollectError
+from recollect.memory import MemoryStore
+from recollect.settings import EmbedderSettings
+
+logger = logging.getLogger(__name__)
+
+
+class StoreOpener:
+    """Opens the store; an embedder that must first be exported is given to it later."""
+
+    def __init__(self, home: Path, settings: EmbedderSettings, embedder: Embedder | None) -> None:
+        self._home = home
+        self._settings = settings
+        self._embedder = embedder
+        self._attaching: asyncio.Task[None] | None = None
+
+    async def open(self) -> MemoryStore:
+        """The store. Raises ConfigurationError, EmbedderError."""
+        choosing, stores = await asyncio.to_thread(_libraries)
+        root = self._home / "memory"
+        if self._embedder is not None:
+            return stores.LanceMemoryStore(root, self._embedder)
+        if choosing.export_is_due(self._settings, self._home):
+            store = stores.LanceMemoryStore(root, None)
+            self._attaching = asyncio.create_task(self._attach(store, choosing))
+            return store
+        return stores.LanceMemoryStore(root, await choosing.choose(self._settings, self._home))
+
+    async def close(self) -> None:
+        """Stop an export that goes on."""
+        if self._attaching is not None:
+            self._attaching.cancel()
+            await asyncio.gather(self._attaching, return_exceptions=True)
+
+    async def _attach(self, store: Any, choosing: Any) -> None:
+        logger.warning("the embedder is exported, once, which takes about half a minute; until then memories are searched by full text")
+        try:
+            embedder = await choosing.choose(self._settings, self._home)
+            if embedder is not None:
+                await store.attach(embedder)
+        except RecollectError as exc:
+            logger.warning("memories are searched by full text only: %s", exc.message)
+
+
+def _libraries() -> tuple[Any, Any]:
+    # Imported here, in a thread: they take seconds to load, and the server answers meanwhile.
+    from memory_store import store
+    from memory_store.embedders import choose
+
+    return choose, store
