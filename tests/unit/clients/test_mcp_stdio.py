@@ -1,0 +1,156 @@
+"""`recollect mcp` before a real MCP client on stdio and a real MCP server on loopback HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mcp import Client, MCPError, StdioServerParameters
+from mcp_types import TextContent, TextResourceContents
+
+from clients.running import recorded_server
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home whose servers are ended after the test."""
+    yield tmp_path
+    starts = tmp_path / "starts"
+    for pid in starts.read_text().split() if starts.exists() else ():
+        end(int(pid))
+
+
+def end(pid: int) -> None:
+    """Kill a process and wait until it is gone."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    for _ in range(500):
+        if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]:
+            return
+        time.sleep(0.01)
+
+
+def shim(home: Path, **environ: str) -> StdioServerParameters:
+    """How an editor starts the shim."""
+    env = {"RECOLLECT_HOME": str(home), "PATH": os.environ["PATH"], **environ}
+    return StdioServerParameters(command=sys.executable, args=["-m", "tests.unit.clients.shim"], env=env, cwd=ROOT)
+
+
+def started(home: Path) -> int:
+    return len((home / "starts").read_text().split())
+
+
+async def told(client: Client, text: str) -> dict[str, object]:
+    result = await client.call_tool("tell", {"text": text})
+    assert not result.is_error
+    assert result.structured_content is not None
+    return result.structured_content
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_client_sees_what_the_server_offers_and_the_server_is_started_for_it(home: Path, mode: str) -> None:
+    async with Client(shim(home, RECOLLECT_API_KEY="k-1"), mode=mode) as client:
+        assert client.server_info is not None
+        assert (client.server_info.name, client.server_info.version) == ("small", "1.2")
+        assert client.instructions == "Be brief."
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert set(tools) == {"tell", "slow", "fail"}
+        assert tools["tell"].output_schema is not None
+        answer = await told(client, "hello")
+        assert (answer["text"], answer["authorization"]) == ("hello", "Bearer k-1")
+        failed = await client.call_tool("fail", {})
+        assert failed.is_error
+        assert isinstance(failed.content[0], TextContent)
+        assert "no such memory" in failed.content[0].text
+        [template] = (await client.list_resource_templates()).resource_templates
+        assert template.uri_template == "notes://{name}"
+        [content] = (await client.read_resource("notes://a")).contents
+        assert isinstance(content, TextResourceContents)
+        assert content.text == "note a"
+        [prompt] = (await client.list_prompts()).prompts
+        [message] = (await client.get_prompt(prompt.name, {"name": "Ann"})).messages
+        assert isinstance(message.content, TextContent)
+        assert message.content.text == "Greet Ann."
+        with pytest.raises(MCPError):
+            await client.get_prompt("unknown", {})
+    assert started(home) == 1
+
+
+async def test_progress_reaches_the_client(home: Path) -> None:
+    seen: list[tuple[float, float | None, str | None]] = []
+
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        seen.append((progress, total, message))
+
+    async with Client(shim(home)) as client:
+        result = await client.call_tool("slow", {}, progress_callback=report)
+        assert result.structured_content == {"parts": 2}
+    assert seen == [(1, 2, "part 1"), (2, 2, "part 2")]
+
+
+async def test_two_windows_at_once_share_one_server(home: Path) -> None:
+    async def window(text: str) -> object:
+        async with Client(shim(home)) as client:
+            return (await told(client, text))["pid"]
+
+    pids = await asyncio.gather(window("one"), window("two"))
+    assert len(set(pids)) == 1
+    assert started(home) == 1
+
+
+async def test_a_server_that_died_is_started_again_and_one_that_moved_is_found(home: Path) -> None:
+    async with Client(shim(home)) as client:
+        first = await told(client, "before")
+        assert isinstance(first["pid"], int)
+        await asyncio.to_thread(end, first["pid"])
+        second = await told(client, "after")
+        assert second["pid"] != first["pid"]
+    server = recorded_server(home)
+    assert server is not None
+    assert server.pid == second["pid"]
+
+
+async def test_the_server_outlives_the_shim(home: Path) -> None:
+    async with Client(shim(home)) as client:
+        pid = (await told(client, "hello"))["pid"]
+    async with Client(shim(home)) as client:
+        assert (await told(client, "again"))["pid"] == pid
+
+
+async def test_the_shim_ends_when_its_input_does(home: Path) -> None:
+    environ = {"RECOLLECT_HOME": str(home), "PATH": os.environ["PATH"]}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.unit.clients.shim", stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, cwd=ROOT
+    )
+    output, _ = await asyncio.wait_for(process.communicate(b""), 30)
+    assert process.returncode == 0
+    assert output == b""
+
+
+async def test_a_server_that_cannot_start_is_one_clear_error(tmp_path: Path) -> None:
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "recollect", "--home", str(tmp_path), "mcp", "server.host=nowhere.invalid"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environ,
+        cwd=ROOT,
+    )
+    output, errors = await asyncio.wait_for(process.communicate(b""), 60)
+    assert process.returncode == 1
+    assert output == b""
+    assert errors.startswith(b"error: recollect serve did not come up")
+    assert b"server.host" in errors
+    assert len(errors.splitlines()) == 1
