@@ -1,5 +1,8 @@
-"""`python -m recollect`: the command line."""
+"""`python -m recollect` is the `recollect` command."""
+
+from __future__ import annotations
 
 from recollect.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,7 @@ from trainer.seed import curriculum, tokenizer
 from trainer.seed.dialogue import Sample
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-IGNORED = -100
+CHECKPOINT_EVERY = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Recipe:
     kv_heads: int = 4
     head_dim: int = 32
     intermediate: int = 704
-    clean_steps: int = 4000
+    clean_steps: int = 2600
     mixed_steps: int = 150
     mistakes: float = 0.45
     batch: int = 32
@@ -46,6 +46,9 @@ class Recipe:
     lr: float = 5e-3
     mixed_lr: float = 5e-4
     warmup_steps: int = 100
+    horizon: int = 4000
+    """The learning rate follows a cosine over `horizon` steps, and from `decay_from` on a straight line to nearly zero."""
+    decay_from: int = 2000
     language_steps: int = 400
     """Steps in which the prompt is learned like the completion; afterwards it weighs `prompt_weight`."""
     prompt_weight: float = 0.1
@@ -56,14 +59,31 @@ class Recipe:
         return self.clean_steps + self.mixed_steps
 
     def learning_rate(self, step: int) -> float:
-        """Warm-up, cosine to a tenth over the clean part, then constant and low."""
+        """Warm-up, cosine, a straight line to a twentieth at the end of the clean part, then `mixed_lr`."""
         if step >= self.clean_steps:
             return self.mixed_lr
+        if step >= self.decay_from:
+            left = (self.clean_steps - step) / (self.clean_steps - self.decay_from)
+            return self._cosine(self.decay_from) * left + self.lr / 20 * (1 - left)
+        return self._cosine(step)
+
+    def _cosine(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup_steps)
-        return self.lr * warm * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / self.clean_steps)))
+        return self.lr * warm * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / self.horizon)))
 
 
-MINIATURE = Recipe(hidden=64, layers=2, heads=2, kv_heads=1, intermediate=128, clean_steps=300, mixed_steps=20, language_steps=50)
+MINIATURE = Recipe(
+    hidden=64,
+    layers=2,
+    heads=2,
+    kv_heads=1,
+    intermediate=128,
+    clean_steps=300,
+    mixed_steps=20,
+    decay_from=200,
+    horizon=400,
+    language_steps=50,
+)
 """A build of minutes that shows the pipeline works; it answers nothing well."""
 
 
@@ -157,7 +177,7 @@ def build(recipe: Recipe, folder: Path, *, work: Path, on_step: Callable[[int, f
     checkpoint = work / "checkpoint.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
-        if saved["recipe"] == asdict(recipe) or saved["step"] <= recipe.clean_steps:
+        if saved["recipe"] == asdict(recipe):
             model.load_state_dict(saved["model"])
             for optim, state in zip(optims, saved["optims"], strict=True):
                 optim.load_state_dict(state)
@@ -174,8 +194,6 @@ def build(recipe: Recipe, folder: Path, *, work: Path, on_step: Callable[[int, f
         }
         torch.save(state, checkpoint.with_suffix(".tmp"))
         checkpoint.with_suffix(".tmp").replace(checkpoint)
-        if step == recipe.clean_steps:
-            torch.save(state, work / "clean.pt")
 
     model.train()
     with (work / "metrics.jsonl").open("a") as metrics:
@@ -198,7 +216,7 @@ def build(recipe: Recipe, folder: Path, *, work: Path, on_step: Callable[[int, f
                 metrics.flush()
             if on_step:
                 on_step(step, loss.item())
-            if step % 250 == 0 or step in (recipe.clean_steps, recipe.steps):
+            if step % CHECKPOINT_EVERY == 0 or step in (recipe.clean_steps, recipe.steps):
                 save()
     model.save_pretrained(folder, safe_serialization=True)
     return {"steps": step, "tokens": tokens, "seconds": round(seconds), "parameters": sum(p.numel() for p in model.parameters())}
