@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, cast
 
 from recollect.memory import MAX_TEXT
@@ -14,6 +15,10 @@ Op = Literal["add", "update", "delete", "noop"]
 _LINE = re.compile(
     r"(?:(?P<add>ADD)|(?P<update>UPDATE)\s+(?P<u>\d{1,4})|(?P<delete>DELETE)\s+(?P<d>\d{1,4})|(?P<noop>NOOP))(?:\s+(?P<text>\S.*))?"
 )
+
+_LIST = re.compile(r"\{\s*\"|\[\s*[{\]]")
+MAX_ATTEMPTS = 20
+"""How many places of a text are tried as the beginning of the list: a text of brackets must not cost its length squared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,8 @@ def _parse_json(text: str) -> list[Operation]:
 
 
 def _parse_item(item: Any) -> Operation:
-    raw = json.dumps(item, ensure_ascii=not _is_unicode(str(item)))
+    raw = json.dumps(item, ensure_ascii=False)
+    raw = raw if _is_unicode(raw) else json.dumps(item)
     if not isinstance(item, dict):
         return _ill_formed(raw)
     fields = cast("dict[str, Any]", item)
@@ -80,7 +86,7 @@ def _checked(op: Op, number: str | None, said: str, raw: str) -> Operation:
 def _first_list(text: str) -> list[Any] | None:
     """The first JSON list of operations in a text: `{"operations": [...]}` or a bare list, whatever stands around it."""
     decoder = json.JSONDecoder()
-    for start in re.finditer(r"[{\[]", text):
+    for start in islice(_LIST.finditer(text), MAX_ATTEMPTS):
         try:
             value, _ = decoder.raw_decode(text, start.start())
         except (ValueError, RecursionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recollect.memory import Kind, MemoryRecord, SearchHit
@@ -39,7 +40,7 @@ class Retriever:
         return in_order(within(hits, self.max_chars))
 
 
-def within(hits: list[SearchHit], max_chars: int) -> list[Recalled]:
+def within(hits: Sequence[SearchHit], max_chars: int) -> list[Recalled]:
     """The best hits whose texts are together at most `max_chars` long, best first; the best of all is cut rather than left out."""
     kept: list[Recalled] = []
     left = max_chars

@@ -21,5 +21,5 @@ async def find_verbatim(text: str, ctx: AgentContext) -> MemoryRecord | None:
     Where nothing in `text` can be searched for (an emoji, stop words alone), it is looked for among the latest memories.
     """
     hits = await ctx.store.search(ctx.namespace, text[-QUERY_CHARS:], limit=CANDIDATES)
-    records = [hit.record for hit in hits] or await ctx.store.list(ctx.namespace, limit=LATEST)
+    records = [hit.record for hit in hits] or list(await ctx.store.list(ctx.namespace, limit=LATEST))
     return next((record for record in records if words(record.text) == words(text)), None)
