@@ -1,0 +1,213 @@
+"""One Lance table as a log of commits: read a consistent state, commit on top of it or fail. Blocking; run it in threads.
+
+LanceDB's own merge repeats itself after a conflict with the rows it was first given, which would give two batches one
+`seq`. So the commit goes to the Lance dataset directly, without repetition: whoever comes second reads again and plans again.
+"""
+
+# pyright: basic
+# because Arrow and Lance carry no types.
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import lance
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from memory_store.arrow import VECTOR, from_arrow, schema, to_arrow
+from memory_store.rows import MAX_BATCH, OPEN, Row, Space
+from memory_store.view import View
+from recollect.errors import ConfigurationError, RecollectError, StorageFull
+from recollect.memory import Kind, MemoryRecord
+
+READ_ATTEMPTS = 5
+_pc = cast(Any, pc)
+
+
+class CommitConflict(Exception):
+    """Another process committed first; read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The table at one version. `view` is None where the namespace is too large to hold in memory."""
+
+    dataset: Any
+    version: int
+    namespace: str
+    seq: int
+    view: View | None
+
+
+def exists(path: Path) -> bool:
+    """Whether the table was created."""
+    return (path / "_versions").is_dir()
+
+
+def create(path: Path, namespace: str, space: Space) -> None:
+    """Create an empty table, unless it is there."""
+    if not exists(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lance.write_dataset(schema(namespace, space.embedder, space.dimension).empty_table(), path, mode="create")
+        except OSError as exc:
+            if not exists(path):
+                raise translated(exc, "the memory store") from exc
+
+
+def read(path: Path, older: Snapshot | None, view_rows: int | None) -> Snapshot:
+    """The newest state; with `older`, only what changed since is read. A view is held up to `view_rows` rows (None: any).
+
+    A file that another process's clean-up removed while it was read is no error: the newer state is read then.
+    """
+    for attempt in range(READ_ATTEMPTS):
+        dataset = lance.dataset(path)
+        try:
+            return _read(dataset, older, view_rows)
+        except OSError as exc:
+            if attempt == READ_ATTEMPTS - 1 or "not found" not in str(exc).lower():
+                raise translated(exc, "the memory store") from exc
+    raise AssertionError("unreachable")
+
+
+def _read(dataset: Any, older: Snapshot | None, view_rows: int | None) -> Snapshot:
+    namespace = (dataset.schema.metadata or {}).get(b"namespace", b"").decode()
+    seq = older.seq if older else 0
+    if view_rows is not None and dataset.count_rows() > view_rows:
+        keys = dataset.to_table(columns=["key"], filter=pc.field("key") >= (seq + 1) * MAX_BATCH)["key"]
+        return Snapshot(dataset, dataset.version, namespace, (_pc.max(keys).as_py() or seq * MAX_BATCH) // MAX_BATCH, None)
+    if older is None or older.view is None:
+        view = View.of(from_arrow(dataset.to_table(), namespace))
+    else:
+        closed = (pc.field("seq_to") > seq) & (pc.field("seq_to") < OPEN)
+        view = older.view.advanced(from_arrow(dataset.to_table(filter=(pc.field("seq_from") > seq) | closed), namespace))
+    return Snapshot(dataset, dataset.version, namespace, view.seq, view)
+
+
+def _where(snapshot: Snapshot, condition: pc.Expression, limit: int | None = None) -> list[Row]:
+    rows = from_arrow(snapshot.dataset.to_table(filter=condition, limit=limit), snapshot.namespace)
+    return sorted(rows, key=lambda row: row.key)
+
+
+def get(snapshot: Snapshot, memory_id: str, as_of: int) -> MemoryRecord | None:
+    """The version of an id at `as_of`."""
+    found = _where(snapshot, _at(as_of) & (pc.field("id") == memory_id))
+    return found[0].record if found else None
+
+
+def history(snapshot: Snapshot, memory_id: str) -> list[MemoryRecord]:
+    """Every version that was ever current, oldest first."""
+    return [row.record for row in _where(snapshot, pc.field("id") == memory_id) if not row.tombstone]
+
+
+def newest(snapshot: Snapshot, limit: int, offset: int, kind: Kind | None, as_of: int) -> list[MemoryRecord]:
+    """Records at `as_of`, newest first: the keys of all are read, but only the rows of the page."""
+    condition = _at(as_of) if kind is None else _at(as_of) & (pc.field("kind") == kind)
+    keys = sorted(snapshot.dataset.to_table(columns=["key"], filter=condition)["key"].to_pylist(), reverse=True)
+    page = keys[offset : offset + limit]
+    return [row.record for row in reversed(_where(snapshot, pc.field("key").isin(page)))] if page else []
+
+
+def _at(seq: int) -> pc.Expression:
+    return (pc.field("seq_from") <= seq) & (pc.field("seq_to") > seq)
+
+
+def current(snapshot: Snapshot, ids: Iterable[str]) -> dict[str, Row]:
+    """The current rows of some ids."""
+    if snapshot.view is not None:
+        found = {memory_id: snapshot.view.row(memory_id) for memory_id in ids}
+        return {memory_id: row for memory_id, row in found.items() if row is not None}
+    condition = pc.field("id").isin(list(ids)) & (pc.field("seq_to") == OPEN)
+    return {row.record.id: row for row in _where(snapshot, condition)}
+
+
+def commit(snapshot: Snapshot, rows: Sequence[Row], seq: int) -> Snapshot:
+    """Write rows by key, new ones and closed ones, in one Lance commit on top of `snapshot`. Raises CommitConflict, StorageFull."""
+    dataset = _merge(snapshot, rows)
+    view = None if snapshot.view is None else snapshot.view.advanced(rows)
+    return replace(snapshot, dataset=dataset, version=dataset.version, seq=seq, view=view)
+
+
+def fill(snapshot: Snapshot, rows: Sequence[Row]) -> None:
+    """Replace rows by themselves with a vector; no commit of the namespace. Raises CommitConflict, StorageFull."""
+    _merge(snapshot, rows)
+
+
+def _merge(snapshot: Snapshot, rows: Sequence[Row]) -> Any:
+    dataset = snapshot.dataset.checkout_version(snapshot.version)
+    merge = dataset.merge_insert("key").when_matched_update_all().when_not_matched_insert_all().use_index(False).conflict_retries(0)
+    _guarded(lambda: merge.execute(to_arrow(rows, dataset.schema)))
+    return dataset
+
+
+def compact(snapshot: Snapshot, rows_per_fragment: int, keep: timedelta) -> Snapshot:
+    """Join fragments smaller than `rows_per_fragment`, drop versions older than `keep`. Raises CommitConflict, StorageFull."""
+    dataset = lance.dataset(snapshot.dataset.uri)
+    _guarded(lambda: dataset.optimize.compact_files(target_rows_per_fragment=rows_per_fragment, num_threads=1))
+    _guarded(lambda: dataset.cleanup_old_versions(keep, error_if_tagged_old_versions=False))
+    return read(Path(dataset.uri), snapshot, None if snapshot.view is not None else 0)
+
+
+def written(folder: Path) -> list[str]:
+    """The namespaces of a tenant's folder that hold or held a memory."""
+    tables = [lance.dataset(path) for path in folder.glob("*.lance") if exists(path)]
+    return [table.schema.metadata[b"namespace"].decode() for table in tables if table.count_rows()]
+
+
+def fragments(snapshot: Snapshot) -> int:
+    """How many fragments the table has."""
+    return len(snapshot.dataset.get_fragments())
+
+
+def check_space(snapshot: Snapshot, space: Space) -> Snapshot:
+    """Refuse an embedder that did not make the table's vectors; give a table without vectors room for them.
+
+    Raises ConfigurationError that names both embedders.
+    """
+    fields: pa.Schema = snapshot.dataset.schema
+    made_by = (fields.metadata or {}).get(b"embedder", b"").decode()
+    if not space.dimension or (made_by, _dimension(fields)) == (space.embedder, space.dimension):
+        return snapshot
+    if VECTOR in fields.names:
+        raise ConfigurationError(
+            f"the vectors of {snapshot.namespace} were made by {made_by} ({_dimension(fields)} numbers), the embedder now is "
+            f"{space.embedder} ({space.dimension}); set embedder.kind and embedder.model back, or store the memories in a new home",
+            param="embedder",
+        )
+    dataset = lance.dataset(snapshot.dataset.uri)
+    _guarded(lambda: dataset.add_columns(pa.field(VECTOR, pa.list_(pa.float32(), space.dimension))))
+    _guarded(lambda: dataset.update_schema_metadata({"embedder": space.embedder}))
+    return read(Path(dataset.uri), snapshot, None if snapshot.view is not None else 0)
+
+
+def _dimension(fields: pa.Schema) -> int:
+    return fields.field(VECTOR).type.list_size if VECTOR in fields.names else 0
+
+
+def without_vector(snapshot: Snapshot, limit: int) -> list[Row]:
+    """Some current rows that have no vector yet."""
+    return _where(snapshot, (pc.field("seq_to") == OPEN) & pc.field(VECTOR).is_null(), limit)
+
+
+def _guarded(write: Callable[[], object]) -> None:
+    try:
+        write()
+    except OSError as exc:
+        text = str(exc).lower()
+        if "concurrent" in text or "conflict" in text:
+            raise CommitConflict(str(exc)) from exc
+        raise translated(exc, "the memory store") from exc
+
+
+def translated(exc: OSError, what: str) -> RecollectError:
+    """Our error for the operating system's, which Lance passes on as text."""
+    full = exc.errno in (errno.ENOSPC, errno.EDQUOT) or any(t in str(exc) for t in ("No space left", "StorageFull", "os error 28", "quota"))
+    if full:
+        return StorageFull(f"no space is left on the disk of {what}; nothing was stored. Free some and try again")
+    return RecollectError(f"{what} cannot be read or written: {exc}", code="storage_error")

@@ -1,0 +1,41 @@
+"""Vectors for memories that were stored while there was no embedder."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from memory_store.embedders.base import Embedder
+from memory_store.table import NamespaceTable
+from recollect.errors import RecollectError
+
+BATCH = 256
+log = logging.getLogger(__name__)
+
+
+async def fill_vectors(table: NamespaceTable, embedder: Embedder) -> int:
+    """Embed the current rows of a table that have no vector; returns how many. A failure is logged; the next opening tries again."""
+    filled = 0
+    try:
+        while (count := await _fill_some(table, embedder)) is not None:
+            filled += count
+    except RecollectError as exc:
+        log.warning("some memories of %s have no vector yet and are found by their words only: %s", table.namespace, exc)
+    return filled
+
+
+async def _fill_some(table: NamespaceTable, embedder: Embedder) -> int | None:
+    from memory_store import disk
+
+    snapshot = await table.snapshot()
+    rows = await asyncio.to_thread(disk.without_vector, snapshot, BATCH) if snapshot else []
+    if snapshot is None or not rows:
+        return None
+    vectors = await embedder.embed([row.record.text for row in rows])
+    try:
+        await asyncio.to_thread(disk.fill, snapshot, [replace(row, vector=vector) for row, vector in zip(rows, vectors, strict=True)])
+    except disk.CommitConflict:
+        return 0
+    table.forget_view()
+    return len(rows)

@@ -1,0 +1,133 @@
+"""What a batch of writes does to a namespace: pure, and the same for the store and for a fork."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memory_store.rows import MAX_BATCH, Row, new_row
+from recollect.errors import Conflict, InvalidRequest, NotFound
+from recollect.memory import MAX_TEXT, MEMORY_ID, MemoryRecord, MemoryWrite, content_hash
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The rows to merge by key (empty: nothing to do), and for each write the row that is then current."""
+
+    rows: tuple[Row, ...]
+    results: tuple[Row | None, ...]
+
+    @property
+    def records(self) -> tuple[MemoryRecord | None, ...]:
+        return tuple(row and row.record for row in self.results)
+
+
+def check(writes: Sequence[MemoryWrite]) -> None:
+    """Refuse what no state could accept. Raises InvalidRequest that names the write and the field."""
+    if len(writes) >= MAX_BATCH:
+        raise InvalidRequest(f"{len(writes)} writes are too many for one batch; the limit is {MAX_BATCH - 1}", param="writes")
+    for i, write in enumerate(writes):
+        if not MEMORY_ID.fullmatch(write.id):
+            raise InvalidRequest(f"{write.id!r} is no memory id: use 1 to 128 letters, digits and '_.:-'", param=f"writes.{i}.id")
+        if write.op != "delete":
+            _check_text(write.text, f"writes.{i}.text")
+        for name, value in write.metadata.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InvalidRequest(f"metadata {name!r} is {value}; use a finite number", param=f"writes.{i}.metadata.{name}")
+            _check_unicode(f"{name}{value}", f"writes.{i}.metadata.{name}")
+        for name, time in (("valid_at", write.valid_at), ("invalid_at", write.invalid_at)):
+            if time is not None and time.tzinfo is None:
+                raise InvalidRequest(f"{name} has no time zone; write 2026-01-31T12:00:00Z", param=f"writes.{i}.{name}")
+
+
+def _check_text(text: str, param: str) -> None:
+    if not text.strip():
+        raise InvalidRequest("a memory needs a text", param=param)
+    if len(text) > MAX_TEXT:
+        raise InvalidRequest(f"the text has {len(text)} characters; the limit is {MAX_TEXT}", param=param)
+    _check_unicode(text, param)
+
+
+def _check_unicode(text: str, param: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise InvalidRequest("the text is no valid Unicode: it holds half of a surrogate pair", param=param) from exc
+
+
+def plan(
+    namespace: str,
+    writes: Sequence[MemoryWrite],
+    vectors: Mapping[str, Vector],
+    seq: int,
+    current: Mapping[str, Row],
+    now: datetime,
+) -> Planned:
+    """What `writes` do as commit `seq` to the `current` rows by id. `vectors` are by text. Raises Conflict, NotFound.
+
+    Later writes of a batch see the earlier ones; a version that lives only inside the batch is never written. The first
+    row of a commit always has index 0: two writers that choose the same `seq` so write the same key, and collide.
+    """
+    live: dict[str, Row | None] = {}
+    changed: dict[int, Row] = {}
+    unused = 0
+    for position, write in enumerate(writes):
+        old = live[write.id] if write.id in live else current.get(write.id)
+        if _is_repeat(write, old):
+            live[write.id] = old
+            continue
+        _refuse(write, old, position)
+        if old is not None and old.record.seq_from == seq:
+            index = old.index
+        else:
+            index, unused = unused, unused + 1
+            if old is not None:
+                changed[old.key] = old.closed(seq)
+        row = new_row(_record(namespace, write, seq, now), index, vectors.get(write.text) if write.op != "delete" else None)
+        changed[row.key] = row
+        live[write.id] = None if write.op == "delete" else row
+    return Planned(tuple(changed.values()), tuple(live[write.id] for write in writes))
+
+
+def _is_repeat(write: MemoryWrite, old: Row | None) -> bool:
+    """Whether the write was done before: so a batch whose acknowledgement was lost can be sent again."""
+    if old is None or write.op == "delete" or old.record.text != write.text:
+        return False
+    if write.op == "add":
+        return True
+    names = ("kind", "metadata", "valid_at", "invalid_at", "trust")
+    return all(getattr(old.record, name) == getattr(write, name) for name in names)
+
+
+def _refuse(write: MemoryWrite, old: Row | None, index: int) -> None:
+    if write.op == "add" and old is not None:
+        raise Conflict(f"memory {write.id!r} exists with another text; update it, or choose another id", param=f"writes.{index}.id")
+    if write.op != "add" and old is None:
+        raise NotFound(f"no memory {write.id!r}; search or list shows the ids", param=f"writes.{index}.id")
+
+
+def _record(namespace: str, write: MemoryWrite, seq: int, now: datetime) -> MemoryRecord:
+    deleted = write.op == "delete"
+    text = "" if deleted else write.text
+    return MemoryRecord(
+        id=write.id,
+        namespace=namespace,
+        kind=write.kind,
+        text=text,
+        metadata={} if deleted else write.metadata,
+        valid_at=write.valid_at,
+        invalid_at=write.invalid_at,
+        seq_from=seq,
+        seq_to=seq if deleted else None,
+        created_at=now,
+        provenance=write.provenance,
+        trust=write.trust,
+        content_hash=content_hash(text),
+    )

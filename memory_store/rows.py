@@ -1,0 +1,60 @@
+"""The physical row of a memory: its key, its terms and its vector, before and after Lance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memory_store.terms import terms_of
+from recollect.memory import MemoryRecord
+
+OPEN = 2**62
+"""`seq_to` of a row that is current; a number, because comparisons then need no case for null."""
+MAX_BATCH = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The vector space of an embedder. Dimension 0: none."""
+
+    embedder: str = ""
+    dimension: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One version of one memory and what it is found by.
+
+    `index` is its place in the commit that wrote it, so that (`seq_from`, `index`) is unique in a namespace. A deletion
+    leaves a tombstone, a row that was never current (`seq_to == seq_from`): every commit so writes a key of its own `seq`.
+    """
+
+    record: MemoryRecord
+    index: int
+    terms: tuple[str, ...]
+    vector: NDArray[np.float32] | None = None
+
+    @property
+    def key(self) -> int:
+        return self.record.seq_from * MAX_BATCH + self.index
+
+    @property
+    def tombstone(self) -> bool:
+        return self.record.seq_to == self.record.seq_from
+
+    def closed(self, seq: int) -> Row:
+        """The same row, no longer current from `seq` on."""
+        return replace(self, record=self.record.model_copy(update={"seq_to": seq}))
+
+
+def new_row(record: MemoryRecord, index: int, vector: NDArray[np.float32] | None = None) -> Row:
+    """A row whose terms are read from the record's text; a tombstone has none."""
+    return Row(record, index, () if record.seq_to == record.seq_from else tuple(terms_of(record.text)), vector)
+
+
+def last_seq(rows: Sequence[Row]) -> int:
+    """The highest `seq` that any of the rows was written at; every commit writes at least one."""
+    return max((row.record.seq_from for row in rows), default=0)

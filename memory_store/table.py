@@ -1,0 +1,136 @@
+"""One namespace on disk: reads that see every process's commits, and the snapshot that both reads and commits stand on."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memory_store.query import Query
+from memory_store.rows import Space
+from memory_store.view import View
+from recollect.memory import Kind, MemoryRecord, SearchHit
+
+if TYPE_CHECKING:
+    from memory_store import disk
+
+INLINE_ROWS = 4000
+"""A search of a view this large takes about 1 ms; a longer one leaves the event loop."""
+
+
+class NamespaceTable:
+    """Reads of one table. Lance is imported with the first of them, in a thread, because that takes a second."""
+
+    def __init__(self, path: Path, connect: Callable[[], Awaitable[Any]], namespace: str, space: Space, view_rows: int) -> None:
+        """`connect` gives LanceDB's connection to the tenant's database."""
+        self.path = path
+        self.namespace = namespace
+        self.space = space
+        self._connect = connect
+        self._view_rows = view_rows
+        self._lock = asyncio.Lock()
+        self._handle: Any = None
+        self._snapshot: disk.Snapshot | None = None
+
+    async def snapshot(self) -> disk.Snapshot | None:
+        """The newest state, read again only if somebody committed; None while the table does not exist."""
+        async with self._lock:
+            if self._snapshot is None and not await asyncio.to_thread(self._exists):
+                return None
+            handle = await self._opened()
+            if self._snapshot is None or await handle.version() != self._snapshot.version:
+                self._snapshot = await asyncio.to_thread(self._read, self._snapshot, self._view_rows)
+            return self._snapshot
+
+    async def view(self) -> View:
+        """The whole namespace in memory, however large: what forks stand on."""
+        state = await self.snapshot()
+        if state is None:
+            return View.of(())
+        if state.view is None:
+            state = await asyncio.to_thread(self._read, None, None)
+        assert state.view is not None
+        return state.view
+
+    async def get(self, memory_id: str, as_of: int | None) -> MemoryRecord | None:
+        """The version that is current, or was at `as_of`."""
+        state = await self.snapshot()
+        if state is None:
+            return None
+        if state.view is not None:
+            return state.view.get(memory_id, as_of)
+        return await asyncio.to_thread(_disk().get, state, memory_id, _at(state, as_of))
+
+    async def history(self, memory_id: str) -> builtins.list[MemoryRecord]:
+        """Every version that was ever current, oldest first."""
+        state = await self.snapshot()
+        if state is None:
+            return []
+        return state.view.history(memory_id) if state.view is not None else await asyncio.to_thread(_disk().history, state, memory_id)
+
+    async def list(self, limit: int, offset: int, kind: Kind | None, as_of: int | None) -> builtins.list[MemoryRecord]:
+        """Records, newest first."""
+        state = await self.snapshot()
+        if state is None:
+            return []
+        if state.view is not None:
+            return state.view.list(limit, offset, kind, as_of)
+        return await asyncio.to_thread(_disk().newest, state, limit, offset, kind, _at(state, as_of))
+
+    async def search(self, query: Query) -> builtins.list[SearchHit]:
+        """The best records, best first."""
+        state = await self.snapshot()
+        if state is None:
+            return []
+        if state.view is None:
+            from memory_store import native
+
+            return await native.search(await self._opened(), self.namespace, query, _at(state, query.as_of))
+        if len(state.view) <= INLINE_ROWS:
+            return state.view.search(query)
+        return await asyncio.to_thread(state.view.search, query)
+
+    def advance(self, snapshot: disk.Snapshot) -> None:
+        """Take over a state that this process wrote itself, unless a newer one was read meanwhile."""
+        if self._snapshot is None or snapshot.version > self._snapshot.version:
+            too_large = snapshot.view is not None and len(snapshot.view) > self._view_rows
+            self._snapshot = replace(snapshot, view=None) if too_large else snapshot
+
+    def reset(self, space: Space) -> None:
+        """From now on the table's vectors are of `space`."""
+        self.space = space
+        self._snapshot = None
+
+    def forget_view(self) -> None:
+        """Give the memory of the view back; the next read builds it again."""
+        self._snapshot = None
+
+    @property
+    def held_rows(self) -> int:
+        """How many rows the view holds now."""
+        return len(self._snapshot.view) if self._snapshot and self._snapshot.view is not None else 0
+
+    async def _opened(self) -> Any:
+        if self._handle is None:
+            self._handle = await (await self._connect()).open_table(self.path.stem)
+        return self._handle
+
+    def _exists(self) -> bool:
+        return _disk().exists(self.path)
+
+    def _read(self, older: disk.Snapshot | None, view_rows: int | None) -> disk.Snapshot:
+        snapshot = _disk().read(self.path, older, view_rows)
+        return snapshot if older else _disk().check_space(snapshot, self.space)
+
+
+def _disk() -> Any:
+    from memory_store import disk
+
+    return disk
+
+
+def _at(state: disk.Snapshot, as_of: int | None) -> int:
+    return state.seq if as_of is None else min(as_of, state.seq)

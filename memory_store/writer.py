@@ -1,0 +1,184 @@
+"""The one writer of a table in this process: batches that wait are committed together, each all or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from memory_store.plan import Planned, Vector, plan
+from memory_store.rows import Row
+from memory_store.table import NamespaceTable
+from recollect.errors import Conflict, RecollectError
+from recollect.memory import Applied, MemoryWrite
+
+if TYPE_CHECKING:
+    from memory_store import disk
+
+ATTEMPTS = 50
+COMPACT_EVERY = 64
+"""Commits. Fragments that small are joined into ones of `TIER_ROWS`, so that a row is rewritten a few times, not at every compaction."""
+TIER_ROWS = 1024
+IDLE_ROWS = 2**20
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Writes that wait for their commit."""
+
+    writes: Sequence[MemoryWrite]
+    vectors: Mapping[str, Vector]
+    done: asyncio.Future[Applied]
+
+
+class Writer:
+    """Queue, commit, acknowledge; keep fragments few."""
+
+    def __init__(self, table: NamespaceTable, *, idle_s: float, keep: timedelta) -> None:
+        self._table = table
+        self._idle_s = idle_s
+        self._keep = keep
+        self._waiting: list[Batch] = []
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._since_compaction = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch waits or is being committed."""
+        return self._task is not None and not self._task.done()
+
+    async def apply(self, writes: Sequence[MemoryWrite], vectors: Mapping[str, Vector]) -> Applied:
+        """Commit the writes; returns after the commit."""
+        done: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Batch(writes, vectors, done))
+        if not self.busy:
+            self._task = asyncio.create_task(self._work())
+        return await done
+
+    async def close(self) -> None:
+        """Commit what waits, then leave the table tidy."""
+        if self._timer:
+            self._timer.cancel()
+        if self._task:
+            await self._task
+        if self._since_compaction:
+            await self._compact(IDLE_ROWS)
+
+    async def _work(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        while self._waiting:
+            batches, self._waiting = self._waiting, []
+            try:
+                await self._commit(batches)
+            except Exception as exc:  # noqa: BLE001 - the failure is every waiting caller's, and the writer goes on
+                _fail(batches, exc)
+            if self._since_compaction >= COMPACT_EVERY:
+                await self._compact(TIER_ROWS)
+        self._timer = asyncio.get_running_loop().call_later(self._idle_s, self._tidy)
+
+    def _tidy(self) -> None:
+        if not self.busy and self._since_compaction:
+            self._task = asyncio.create_task(self._compact(IDLE_ROWS))
+
+    async def _commit(self, batches: Sequence[Batch]) -> None:
+        from memory_store import disk
+
+        for attempt in range(ATTEMPTS):
+            snapshot = await self._table.snapshot()
+            current = await asyncio.to_thread(disk.current, snapshot, _ids(batches)) if snapshot else {}
+            outcome = _outcome(self._table.namespace, batches, snapshot.seq if snapshot else 0, current)
+            if outcome.rows:
+                try:
+                    self._table.advance(await asyncio.to_thread(self._write, snapshot, outcome))
+                except disk.CommitConflict:
+                    await asyncio.sleep(random.uniform(0, 0.005 * 2 ** min(attempt, 6)))
+                    continue
+                self._since_compaction += 1
+            _acknowledge(batches, outcome)
+            return
+        raise Conflict(f"other processes write to {self._table.namespace} all the time; {ATTEMPTS} attempts to commit failed")
+
+    def _write(self, snapshot: disk.Snapshot | None, outcome: Outcome) -> disk.Snapshot:
+        from memory_store import disk
+
+        if snapshot is None:
+            disk.create(self._table.path, self._table.namespace, self._table.space)
+            snapshot = disk.check_space(disk.read(self._table.path, None, None), self._table.space)
+            if snapshot.seq:
+                raise disk.CommitConflict("another process wrote the first commit")
+        return disk.commit(snapshot, outcome.rows, outcome.seq)
+
+    async def _compact(self, rows_per_fragment: int) -> None:
+        """Join small fragments. What fails here is tried again later; no write depends on it."""
+        from memory_store import disk
+
+        snapshot = await self._table.snapshot()
+        if snapshot is None:
+            return
+        try:
+            self._table.advance(await asyncio.to_thread(disk.compact, snapshot, rows_per_fragment, self._keep))
+        except disk.CommitConflict:
+            return
+        except RecollectError as exc:
+            log.warning("compaction of %s failed: %s", self._table.namespace, exc)
+            return
+        self._since_compaction = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a commit of several batches writes, the `seq` after it, and each batch's own result."""
+
+    rows: Sequence[Row]
+    seq: int
+    results: Sequence[tuple[int, Planned] | RecollectError]
+
+
+def _outcome(namespace: str, batches: Sequence[Batch], seq: int, current: Mapping[str, Row]) -> Outcome:
+    """Plan the batches one upon the other; one that is refused changes nothing for the others."""
+    state = dict(current)
+    merged: dict[int, Row] = {}
+    results: list[tuple[int, Planned] | RecollectError] = []
+    now = datetime.now(UTC)
+    for batch in batches:
+        try:
+            planned = plan(namespace, batch.writes, batch.vectors, seq + 1, state, now)
+        except RecollectError as exc:
+            results.append(exc)
+            continue
+        seq += bool(planned.rows)
+        merged |= {row.key: row for row in planned.rows}
+        for write, row in zip(batch.writes, planned.results, strict=True):
+            if row is None:
+                state.pop(write.id, None)
+            else:
+                state[write.id] = row
+        results.append((seq, planned))
+    return Outcome(list(merged.values()), seq, results)
+
+
+def _acknowledge(batches: Sequence[Batch], outcome: Outcome) -> None:
+    for batch, result in zip(batches, outcome.results, strict=True):
+        if batch.done.done():
+            continue
+        if isinstance(result, RecollectError):
+            batch.done.set_exception(result)
+        else:
+            batch.done.set_result(Applied(seq=result[0], records=result[1].records))
+
+
+def _fail(batches: Sequence[Batch], exc: Exception) -> None:
+    for batch in batches:
+        if not batch.done.done():
+            batch.done.set_exception(exc)
+
+
+def _ids(batches: Sequence[Batch]) -> set[str]:
+    return {write.id for batch in batches for write in batch.writes}
