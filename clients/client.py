@@ -44,12 +44,12 @@ class AdapterVersion(Record):
 
 
 class AdapterState(Record):
-    """A policy, the version that its pointer names (None: the base model), what answers now, and all versions."""
+    """A policy, the version that its pointer names (None: the base model), what answers now if anything does, all versions."""
 
     policy: str
     pool: str
     current: int | None = None
-    serving: str
+    serving: str | None = None
     versions: list[AdapterVersion] = Field(default_factory=list[AdapterVersion])
 
 

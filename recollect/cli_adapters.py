@@ -83,8 +83,7 @@ def on_disk(registry: Registry) -> list[AdapterState]:
     for policy in registry.policies():
         current = registry.current(policy)
         versions = [AdapterVersion(version=version, name=f"{policy}@v{version}") for version in registry.versions(policy)]
-        serving = "no server runs"
-        states.append(AdapterState(policy=policy, pool=LOCAL_TENANT, current=current, serving=serving, versions=versions))
+        states.append(AdapterState(policy=policy, pool=LOCAL_TENANT, current=current, versions=versions))
     return states
 
 

@@ -18,16 +18,19 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VAL
 
 def serve(ctx: typer.Context, overrides: Overrides = None) -> None:
     """Serve the agents: OpenAI-compatible HTTP, and MCP at /mcp."""
+    # The settings first: a wrong one is told at once, before anything heavy is imported.
+    settings = _settings(ctx, overrides)
     from server.serve import serve as run
 
-    run(_settings(ctx, overrides))
+    run(settings)
 
 
 def mcp(ctx: typer.Context, overrides: Overrides = None) -> None:
     """MCP over stdio, for editors and coding agents: passed on to the running server, which is started if none runs."""
+    settings = _settings(ctx, overrides)
     from clients.mcp_stdio import main
 
-    main(_settings(ctx, overrides))
+    main(settings)
 
 
 def status(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -67,7 +70,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"agents    {', '.join(found.get('models', []))}",
     ]
     for state in found["adapters"]:
-        lines.append(f"policy    {state['policy']} answers with {state['serving']}")
+        lines.append(f"policy    {state['policy']} answers with {state['serving'] or 'nothing yet'}")
         lines += [f"          v{v['version']} refused: {v['refused']}" for v in state["versions"] if v.get("refused")]
     return lines
 

@@ -20,13 +20,26 @@ from clients.running import recorded_server
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """A home whose servers are ended after the test."""
-    yield tmp_path
-    starts = tmp_path / "starts"
+def end_all(home: Path) -> None:
+    """End the servers that were started on a home."""
+    starts = home / "starts"
     for pid in starts.read_text().split() if starts.exists() else ():
         end(int(pid))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home of the test's own."""
+    yield tmp_path
+    end_all(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home whose server, once a shim has started it, serves the other tests too."""
+    home = tmp_path_factory.mktemp("home")
+    yield home
+    end_all(home)
 
 
 def end(pid: int) -> None:
@@ -59,8 +72,8 @@ async def told(client: Client, text: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_a_client_sees_what_the_server_offers_and_the_server_is_started_for_it(home: Path, mode: str) -> None:
-    async with Client(shim(home, RECOLLECT_API_KEY="k-1"), mode=mode) as client:
+async def test_a_client_sees_what_the_server_offers_and_one_server_outlives_the_shims(shared_home: Path, mode: str) -> None:
+    async with Client(shim(shared_home, RECOLLECT_API_KEY="k-1"), mode=mode) as client:
         assert client.server_info is not None
         assert (client.server_info.name, client.server_info.version) == ("small", "1.2")
         assert client.instructions == "Be brief."
@@ -84,16 +97,16 @@ async def test_a_client_sees_what_the_server_offers_and_the_server_is_started_fo
         assert message.content.text == "Greet Ann."
         with pytest.raises(MCPError):
             await client.get_prompt("unknown", {})
-    assert started(home) == 1
+    assert started(shared_home) == 1
 
 
-async def test_progress_reaches_the_client(home: Path) -> None:
+async def test_progress_reaches_the_client(shared_home: Path) -> None:
     seen: list[tuple[float, float | None, str | None]] = []
 
     async def report(progress: float, total: float | None, message: str | None) -> None:
         seen.append((progress, total, message))
 
-    async with Client(shim(home)) as client:
+    async with Client(shim(shared_home)) as client:
         result = await client.call_tool("slow", {}, progress_callback=report)
         assert result.structured_content == {"parts": 2}
     assert seen == [(1, 2, "part 1"), (2, 2, "part 2")]
@@ -121,15 +134,8 @@ async def test_a_server_that_died_is_started_again_and_one_that_moved_is_found(h
     assert server.pid == second["pid"]
 
 
-async def test_the_server_outlives_the_shim(home: Path) -> None:
-    async with Client(shim(home)) as client:
-        pid = (await told(client, "hello"))["pid"]
-    async with Client(shim(home)) as client:
-        assert (await told(client, "again"))["pid"] == pid
-
-
-async def test_the_shim_ends_when_its_input_does(home: Path) -> None:
-    environ = {"RECOLLECT_HOME": str(home), "PATH": os.environ["PATH"]}
+async def test_the_shim_ends_when_its_input_does(shared_home: Path) -> None:
+    environ = {"RECOLLECT_HOME": str(shared_home), "PATH": os.environ["PATH"]}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.unit.clients.shim", stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, cwd=ROOT
     )

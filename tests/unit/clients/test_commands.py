@@ -1,0 +1,93 @@
+"""`recollect memory`, `adapters` and `status` against a real server, and without one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recollect.cli import main
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of one call."""
+    monkeypatch.setattr("sys.argv", ["recollect", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    output = capsys.readouterr()
+    code = ended.value.code
+    assert code is None or isinstance(code, int)
+    return code or 0, output.out, output.err
+
+
+def test_memories_are_added_found_listed_and_deleted(
+    server_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = ("--home", str(server_home))
+    whose = ("--namespace", "user/cli")
+    code, out, _ = run(capsys, monkeypatch, *home, "memory", "add", "Bo plays the cello", "--id", "cello", *whose)
+    assert (code, out) == (0, "cello\n")
+    code, out, _ = run(capsys, monkeypatch, *home, "memory", "search", "cello", *whose, "--json")
+    assert [hit["record"]["text"] for hit in json.loads(out)] == ["Bo plays the cello"]
+    _, out, _ = run(capsys, monkeypatch, *home, "memory", "list", *whose)
+    assert "Bo plays the cello" in out
+    code, out, _ = run(capsys, monkeypatch, *home, "memory", "delete", "cello", *whose)
+    assert (code, out) == (0, "deleted cello\n")
+    code, out, err = run(capsys, monkeypatch, *home, "memory", "delete", "cello", *whose)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: no memory 'cello'")
+    assert len(err.splitlines()) == 1
+
+
+def test_status_says_where_the_server_is_and_that_it_is_not_ready(
+    server_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = run(capsys, monkeypatch, "--home", str(server_home), "status", "--json")
+    found = json.loads(out)
+    assert code == 1
+    assert found["running"]
+    assert not found["ready"]
+    assert found["url"].startswith("http://127.0.0.1:")
+    assert "engine_url" in found
+    code, out, _ = run(capsys, monkeypatch, "--home", str(server_home), "status")
+    assert "not ready" in out
+
+
+@pytest.mark.parametrize("arguments", [("memory", "list"), ("memory", "search", "x")])
+def test_without_a_server_commands_say_how_to_start_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    code, _, err = run(capsys, monkeypatch, "--home", str(tmp_path), *arguments)
+    assert code == 1
+    assert "recollect serve" in err
+
+
+def test_status_without_a_server_fails_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = run(capsys, monkeypatch, "--home", str(tmp_path), "status", "--json")
+    assert code == 1
+    assert json.loads(out)["running"] is False
+
+
+def test_without_a_server_adapters_are_read_from_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in (1, 2):
+        (tmp_path / "adapters" / "local" / "memory" / f"v{version}").mkdir(parents=True)
+    home = ("--home", str(tmp_path))
+    code, out, _ = run(capsys, monkeypatch, *home, "adapters", "promote", "memory@v2", "--json")
+    [state] = json.loads(out)
+    assert (code, state["policy"], state["current"]) == (0, "memory", 2)
+    assert [version["name"] for version in state["versions"]] == ["memory@v1", "memory@v2"]
+    _, out, _ = run(capsys, monkeypatch, *home, "adapters", "list")
+    assert "memory@v2  current" in out
+    code, _, err = run(capsys, monkeypatch, *home, "adapters", "promote", "memory@v9")
+    assert code == 1
+    assert "no version 9" in err
+    code, _, err = run(capsys, monkeypatch, *home, "adapters", "promote", "memory")
+    assert code == 1
+    assert "POLICY@v" in err
+    code, out, _ = run(capsys, monkeypatch, *home, "adapters", "promote", "memory@base", "--json")
+    assert json.loads(out)[0]["current"] is None
