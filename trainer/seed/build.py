@@ -38,8 +38,8 @@ class Recipe:
     kv_heads: int = 4
     head_dim: int = 32
     intermediate: int = 704
-    clean_steps: int = 2600
-    mixed_steps: int = 150
+    clean_steps: int = 2400
+    mixed_steps: int = 120
     mistakes: float = 0.45
     batch: int = 32
     batches_per_draw: int = 4
