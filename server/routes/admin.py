@@ -7,19 +7,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field
 
-from server.routes.wire import ServiceDep, Wire
+from server.routes.wire import Body, ServiceDep
 
 router = APIRouter()
 
 
-class PromoteBody(Wire):
+class PromoteBody(Body):
     """The version of a policy to answer with; null for the base model."""
 
     policy: str
     version: Annotated[int, Field(ge=1)] | None
 
 
-class RollbackBody(Wire):
+class RollbackBody(Body):
     """The policy whose current version's parent is to answer."""
 
     policy: str

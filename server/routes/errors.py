@@ -94,9 +94,11 @@ def describe(error: Mapping[str, Any], model: Any) -> tuple[str, str | None, str
         )
     if kind == "extra_forbidden":
         return f"unknown field {param!r}{_nearest(where, model)}", param, "unknown_parameter"
+    if kind == "value_error":
+        return f"{param or 'the body'}: {error['ctx']['error']}", param, "invalid_value"
     if not where:
         return f"the body must be a JSON object, with content-type application/json: {error['msg']}", None, "invalid_type"
-    return f"{param}: {error['msg']}", param, "invalid_value" if kind == "value_error" else f"invalid_{kind}"
+    return f"{param}: {error['msg']}", param, f"invalid_{kind}"
 
 
 def _path(where: Sequence[str | int]) -> str | None:

@@ -9,12 +9,12 @@ from pydantic import Field
 
 from recollect.errors import InvalidRequest
 from recollect.trajectory import Feedback
-from server.routes.wire import ServiceDep, Wire
+from server.routes.wire import Body, ServiceDep
 
 router = APIRouter()
 
 
-class FeedbackBody(Wire):
+class FeedbackBody(Body):
     """Feedback on the answer `id` (a completion's id or its `recollect.trajectory_id`). A correction is a gold answer."""
 
     id: Annotated[str, Field(min_length=1, max_length=256)]

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from recollect.memory import Kind, Namespace, Scalar, SearchMode
 from server.identity import parse_namespace
-from server.routes.wire import ServiceDep, Wire, identity_of, memory_object
+from server.routes.wire import Body, ServiceDep, identity_of, memory_object
 
 router = APIRouter()
 MAX_LIMIT = 1_000
@@ -19,7 +19,7 @@ NamespaceQuery = Annotated[str | None, Query(description="Of the memories; witho
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
 
-class AddBody(Wire):
+class AddBody(Body):
     """A memory to add. With an `id` of the caller's choice the request can be repeated without harm."""
 
     text: str
@@ -32,7 +32,7 @@ class AddBody(Wire):
     user: str | None = None
 
 
-class SearchBody(Wire):
+class SearchBody(Body):
     """What to look for."""
 
     query: Annotated[str, Field(max_length=100_000)]

@@ -9,7 +9,7 @@ from pydantic import Field
 from recollect.errors import InvalidRequest
 from recollect.messages import Message, Role
 from server.engines.base import Sampling
-from server.routes.wire import Wire
+from server.routes.wire import Body, Wire
 
 MAX_CHOICES = 64
 
@@ -46,7 +46,7 @@ class StreamOptions(Wire):
     include_obfuscation: bool | None = None
 
 
-class ChatBody(Wire):
+class ChatBody(Body):
     """`POST /v1/chat/completions`. Fields that OpenAI knows and that change nothing here are taken and left."""
 
     model: Annotated[str, Field(min_length=1)]

@@ -138,7 +138,7 @@ class Service:
             version=self.version,
             pid=os.getpid(),
             home=str(self.home),
-            engine=self.engine,
+            engine=answering,
             memory=memory,
             models=self.models,
             policies=serving,

@@ -18,8 +18,8 @@ from openai import AsyncOpenAI
 
 from recollect.events import LoggedTrajectory
 from recollect.log import read_log
-from recollect.settings import parse
 from recollect.settings import Settings as AllSettings
+from recollect.settings import parse
 from server.app import create_app
 from server.engines.scripted import ScriptedEngine
 from server.service import Service
@@ -27,7 +27,7 @@ from server.service import Service
 BASE = "http://127.0.0.1:8000"
 
 
-async def until(true: Callable[[], bool | Awaitable[bool]], *, timeout_s: float = 10.0) -> None:
+async def until(true: Callable[[], bool | Awaitable[bool]], *, timeout_s: float = 60.0) -> None:
     """Wait until `true` is."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -96,10 +96,12 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def serving(home: Path, engine: ScriptedEngine | None = None, **sections: dict[str, Any]) -> AsyncGenerator[Served]:
-    """An application on `home`, its lifespan running, ready."""
+async def serving(
+    home: Path, engine: ScriptedEngine | None = None, *, kind: str = "vllm", waits: bool = True, **sections: dict[str, Any]
+) -> AsyncGenerator[Served]:
+    """An application on `home`, its lifespan running, ready if it `waits`. `kind` none: without an engine."""
     engine = engine or ScriptedEngine()
-    app = create_app(settings_at(home, **sections), engine=engine)
+    app = create_app(settings_at(home, engine={"kind": kind}, **sections), engine=None if kind == "none" else engine)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_lifespan(app))
         http = await stack.enter_async_context(httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=BASE))
@@ -108,7 +110,8 @@ async def serving(home: Path, engine: ScriptedEngine | None = None, **sections: 
         )
         stack.push_async_callback(openai.close)
         served = Served(app, home, engine, http, openai)
-        await until(lambda: served.service.adapters.settled)
+        if waits:
+            await until(lambda: served.service.adapters.settled)
         yield served
 
 

@@ -1,0 +1,187 @@
+"""Bad input: each gives one clear error, with the right status, that names the field and the fix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+
+from tests.api.conftest import Served
+
+USER = {"role": "user", "content": "hello"}
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}
+
+CHAT: dict[str, tuple[dict[str, Any], int, str, str]] = {
+    "unknown model": ({"model": "gpt-5"}, 404, "model", "memory, reader"),
+    "no model": ({"model": None}, 400, "model", "string"),
+    "no messages": ({"messages": []}, 400, "messages", "at least 1 item"),
+    "messages of a wrong type": ({"messages": "hello"}, 400, "messages", "list"),
+    "a message without content": ({"messages": [{"role": "user"}]}, 400, "messages[0].content", "required"),
+    "a message without a role": ({"messages": [{"content": "x"}]}, 400, "messages[0].role", "required"),
+    "an unknown role": ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages[0].role", "'user'"),
+    "content of a wrong type": ({"messages": [{"role": "user", "content": 7}]}, 400, "messages[0].content.str", "string"),
+    "an image": (
+        {"messages": [USER, {"role": "user", "content": [{"type": "text", "text": "x"}, IMAGE]}]},
+        400,
+        "messages[1].content[1]",
+        "'image_url'",
+    ),
+    "no parts": ({"messages": [{"role": "user", "content": []}]}, 400, "messages[0].content", "no parts"),
+    "a part without text": (
+        {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+        400,
+        "messages[0].content[0].text",
+        "required",
+    ),
+    "tool calls": ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}, 400, "messages[0].tool_calls", "not supported"),
+    "a number as text": ({"temperature": "0.5"}, 400, "temperature", "number"),
+    "too hot": ({"temperature": 3}, 400, "temperature", "less than or equal to 2"),
+    "top_p 0": ({"top_p": 0}, 400, "top_p", "greater than 0"),
+    "no tokens": ({"max_tokens": 0}, 400, "max_tokens", "greater than or equal to 1"),
+    "n 0": ({"n": 0}, 400, "n", "greater than or equal to 1"),
+    "n of greedy answers": ({"n": 2, "temperature": 0}, 400, "n", "raise temperature"),
+    "stream of a wrong type": ({"stream": "yes"}, 400, "stream", "boolean"),
+    "stream options without a stream": ({"stream_options": {"include_usage": True}}, 400, "stream_options", "stream=true"),
+    "tools": ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400, "tools", "not supported"),
+    "a response format": ({"response_format": {"type": "json_object"}}, 400, "response_format", "not supported"),
+    "logprobs": ({"logprobs": True}, 400, "logprobs", "not supported"),
+    "logit bias": ({"logit_bias": {"7": 1}}, 400, "logit_bias", "not supported"),
+    "prompt_logprobs": ({"prompt_logprobs": 1}, 400, "prompt_logprobs", "unknown field"),
+    "api_base": ({"api_base": "http://evil"}, 400, "api_base", "unknown field"),
+    "extra_body": ({"extra_body": {}}, 400, "extra_body", "unknown field"),
+    "lora_path": ({"lora_path": "/etc"}, 400, "lora_path", "unknown field"),
+    "a misspelt field": ({"temprature": 1}, 400, "temprature", "did you mean 'temperature'"),
+    "metadata of a wrong type": ({"metadata": {"a": 1}}, 400, "metadata.a", "string"),
+    "a broken scope": ({"metadata": {"memory_scope": "User Space/1"}}, 400, "metadata.memory_scope", "user/42"),
+    "a session with spaces": ({"metadata": {"session_id": "a b"}}, 400, "metadata.session_id", "printable"),
+}
+
+
+def error_of(answer: Any) -> dict[str, Any]:
+    body = answer.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert answer.headers["x-request-id"]
+    return body["error"]
+
+
+@pytest.mark.parametrize("name", CHAT)
+async def test_a_bad_chat_request_names_its_field(served: Served, name: str) -> None:
+    fields, status, param, says = CHAT[name]
+    body = {"model": "memory", "messages": [USER], **fields}
+    answer = await served.http.post("/v1/chat/completions", json=body)
+    error = error_of(answer)
+    assert (answer.status_code, error["param"]) == (status, param)
+    assert says in error["message"]
+    assert error["type"] == "invalid_request_error"
+    assert served.engine.calls == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "says"),
+    [
+        ("POST", "/v1/chat/completions", b'{"model": ', 400, "not JSON"),
+        ("POST", "/v1/chat/completions", b"[]", 400, "JSON object"),
+        ("POST", "/v1/chat/completions", b"", 400, "JSON"),
+        ("POST", "/v1/chat/completions", b'{"model": "memory"}', 400, "messages is required"),
+        (
+            "POST",
+            "/v1/chat/completions",
+            rb'{"model": "memory", "messages": ["\ud800"]}',
+            400,
+            "messages[0] is no valid Unicode: it holds half of a surrogate pair",
+        ),
+        ("POST", "/v1/memories", rb'{"text": "\udfff"}', 400, "half of a surrogate pair"),
+        ("GET", "/v1/chat/completions", b"", 405, "GET is not allowed"),
+        ("GET", "/v1/nothing", b"", 404, "no route /v1/nothing"),
+        ("GET", "/nothing", b"", 404, "no route /nothing"),
+        ("GET", "/v1/models/gpt-5", b"", 404, "gpt-5"),
+        ("POST", "/v1/feedback", b'{"id": "chatcmpl-unknown", "label": "up"}', 404, "chatcmpl-unknown"),
+        ("POST", "/v1/feedback", b'{"id": "x"}', 400, "says nothing"),
+        ("POST", "/v1/feedback", b'{"id": "x", "score": 2}', 400, "score"),
+        ("POST", "/v1/feedback", b'{"id": "x", "label": "meh"}', 400, "'up' or 'down'"),
+        ("POST", "/v1/feedback", b'{"id": "x", "labell": "up"}', 400, "did you mean 'label'"),
+        ("POST", "/v1/memories", b'{"text": "  "}', 400, "text is empty"),
+        ("POST", "/v1/memories", b'{"text": "x", "id": "../../etc"}', 400, "a memory's id"),
+        ("POST", "/v1/memories", b'{"text": "x", "kind": "magic"}', 400, "'semantic'"),
+        ("POST", "/v1/memories", b'{"text": "x", "namespace": "a/b/c:"}', 400, "user/42"),
+        ("POST", "/v1/memories", b'{"text": "x", "metadata": {"a": [1]}}', 400, "metadata.a"),
+        ("POST", "/v1/memories/search", b'{"query": ""}', 400, "query is empty"),
+        ("POST", "/v1/memories/search", b'{"query": "x", "limit": 0}', 400, "limit"),
+        ("POST", "/v1/memories/search", b'{"query": "x", "mode": "magic"}', 400, "'hybrid'"),
+        ("GET", "/v1/memories?limit=many", b"", 400, "limit"),
+        ("GET", "/v1/memories?kind=magic", b"", 400, "kind"),
+        ("GET", "/v1/memories/no%20id", b"", 400, "a memory's id"),
+        ("GET", "/v1/memories/mem_1", b"", 404, "no memory 'mem_1' in namespace 'user/default'"),
+        ("DELETE", "/v1/memories/mem_1", b"", 404, "no memory 'mem_1'"),
+        ("POST", "/v1/admin/adapters/promote", b'{"policy": "memory", "version": 7}', 404, "no version 7"),
+        ("POST", "/v1/admin/adapters/promote", b'{"policy": "../x", "version": 7}', 400, "is no policy"),
+        ("POST", "/v1/admin/adapters/rollback", b'{"policy": "memory"}', 409, "base model already"),
+    ],
+)
+async def test_a_bad_request_names_what_is_wrong(served: Served, method: str, path: str, content: bytes, status: int, says: str) -> None:
+    answer = await served.http.request(method, path, content=content, headers={"content-type": "application/json"})
+    error = error_of(answer)
+    assert answer.status_code == status, error
+    assert says in error["message"]
+
+
+async def test_a_context_beyond_the_window_is_told_with_both_lengths(served: Served) -> None:
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as caught:
+            await served.openai.chat.completions.create(model="memory", messages=[{"role": "user", "content": "x" * 9000}], stream=stream)
+        assert caught.value.code == "context_length_exceeded"
+        assert caught.value.param == "messages"
+        assert "window is 8192" in caught.value.message
+        assert "has 9" in caught.value.message
+
+
+async def test_the_openai_client_raises_its_own_error_types(served: Served) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        await served.openai.chat.completions.create(model="gpt-5", messages=[{"role": "user", "content": "x"}])
+    assert caught.value.code == "model_not_found"
+
+
+async def test_a_body_that_is_too_large_is_refused(served: Served) -> None:
+    answer = await served.http.post("/v1/memories", content=b" " * (33 * 2**20), headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+    assert error_of(answer)["code"] == "request_too_large"
+
+
+async def test_a_body_that_is_too_large_is_refused_without_a_length_too(served: Served) -> None:
+    async def pieces() -> Any:
+        for _ in range(33):
+            yield b" " * 2**20
+
+    answer = await served.http.post("/v1/memories", content=pieces(), headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+    assert "larger than" in error_of(answer)["message"]
+
+
+async def test_a_foreign_host_is_refused(served: Served) -> None:
+    answer = await served.http.get("/v1/memories", headers={"host": "evil.example"})
+    assert answer.status_code == 421
+    assert error_of(answer)["param"] == "Host"
+
+
+async def test_fields_that_change_nothing_are_taken(served: Served) -> None:
+    answer = await served.ask(
+        "hello",
+        store=True,
+        service_tier="auto",
+        parallel_tool_calls=False,
+        prompt_cache_key="k",
+        reasoning_effort="low",
+        response_format={"type": "text"},
+        tool_choice="none",
+        n=1,
+        logprobs=False,
+        tools=[],
+    )
+    assert answer["choices"][0]["message"]["content"] == "hello"
+
+
+async def test_a_request_id_is_kept_or_made(served: Served) -> None:
+    assert (await served.http.get("/health", headers={"x-request-id": "abc-1"})).headers["x-request-id"] == "abc-1"
+    assert (await served.http.get("/health", headers={"x-request-id": "a b\x7f"})).headers["x-request-id"].startswith("req_")
