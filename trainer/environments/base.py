@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from recollect.memory import LOCAL_TENANT, MemoryStore
 from recollect.policy import Policy
-from recollect.trajectory import Reward, Trajectory, now
+from recollect.trajectory import Reward, Step, Trajectory, now
 from server.agents.base import Agent, AgentContext, AgentRequest
 from server.agents.recorder import Recorder
 from server.engines.base import Engine, Sampling
@@ -28,33 +28,35 @@ class Environment:
     engine: Engine
     policies: Mapping[str, Policy]
     sampling: Sampling
+    exact_match_weight: float = 1.0
     format_weight: float = 0.1
-    _recorder: Recorder = field(default_factory=Recorder)
+    _recorders: list[Recorder] = field(default_factory=list[Recorder])
     _used: bool = False
 
     async def run(self, agent: Agent) -> Trajectory:
         """Remember the task's conversation, answer its request. A failure is data: it ends the trajectory, which names it.
 
-        The agent is called as the server calls it: `acknowledge` and `remember` after each turn, `run` for the answer.
+        The agent is called as the server calls it: `acknowledge` and `remember` after each turn, `run` for the answer,
+        each request with a recorder of its own. Their steps make one trajectory, numbered through.
         Raises RuntimeError when run twice.
         """
         if self._used:
             raise RuntimeError("an environment is run once; make another for the next sibling")
         self._used = True
-        started = now()
+        started, identity = now(), f"rollout-{uuid.uuid4().hex}"
         answer, error = "", None
         key = str(self.task.namespace)
         before = await self.fork.seq(self.task.namespace)
         try:
             if self.task.memories:
                 await self.fork.apply(self.task.namespace, self.task.memories)
-            answer = await self._rolled_out(agent)
+            answer = await self._rolled_out(agent, identity)
         except asyncio.CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 - the boundary of a rollout: whatever broke it is recorded with it
             error = f"{type(exc).__name__}: {exc}"
         return Trajectory(
-            id=f"rollout-{uuid.uuid4().hex}",
+            id=identity,
             tenant=self.task.namespace.tenant,
             namespace=key,
             session=self.task.id,
@@ -65,27 +67,35 @@ class Environment:
             created_at=started,
             memory_seq_before={key: before},
             memory_seq_after={key: await self.fork.seq(self.task.namespace)},
-            steps=self._recorder.steps,
+            steps=self._steps(),
             error=error,
         )
 
     def score(self, trajectory: Trajectory) -> list[Reward]:
         """The rewards of what was done; a failed trajectory is not scored."""
-        return score(self.task, trajectory, format_weight=self.format_weight)
+        return score(self.task, trajectory, exact_match_weight=self.exact_match_weight, format_weight=self.format_weight)
 
-    async def _rolled_out(self, agent: Agent) -> str:
-        context = AgentContext(
+    async def _rolled_out(self, agent: Agent, identity: str) -> str:
+        for number, turn in enumerate(self.task.conversation):
+            told, context = AgentRequest(messages=turn.messages, sampling=self.sampling), self._context(f"{identity}.{number}")
+            await agent.acknowledge(told, context)
+            await agent.remember(told, turn.reply, context)
+        asked = AgentRequest(messages=self.task.request, sampling=self.sampling)
+        return "".join([event.text async for event in agent.run(asked, self._context(identity))])
+
+    def _context(self, identity: str) -> AgentContext:
+        recorder = Recorder(trajectory_id=identity)
+        self._recorders.append(recorder)
+        return AgentContext(
             engine=self.engine,
             store=self.fork,
             namespace=self.task.namespace,
             policies=self.policies,
-            recorder=self._recorder,
+            recorder=recorder,
             channel=CHANNEL,
             salt=None if self.task.namespace.tenant == LOCAL_TENANT else self.task.namespace.tenant,
         )
-        for turn in self.task.conversation:
-            told = AgentRequest(messages=turn.messages, sampling=self.sampling)
-            await agent.acknowledge(told, context)
-            await agent.remember(told, turn.reply, context)
-        asked = AgentRequest(messages=self.task.request, sampling=self.sampling)
-        return "".join([event.text async for event in agent.run(asked, context)])
+
+    def _steps(self) -> list[Step]:
+        steps = [step for recorder in self._recorders for step in recorder.steps]
+        return [step.model_copy(update={"index": index}) for index, step in enumerate(steps)]

@@ -1,0 +1,185 @@
+"""The adapter registry: published versions of each policy on disk, and which one is current.
+
+`<root>/<pool>/<policy>/v<N>/` holds `adapter_model.safetensors`, `adapter_config.json` and `manifest.json`. A version is
+written beside its place and renamed into it, `current` is replaced by rename: a crash leaves the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from recollect.errors import AdapterRefused, Conflict, InvalidRequest, NotFound
+from recollect.manifest import Manifest
+from recollect.memory import LOCAL_TENANT, TENANT
+from recollect.policy import ALIAS
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+MANIFEST = "manifest.json"
+_CURRENT = "current"
+_BASE = "base"
+_VERSION = re.compile(r"v([1-9][0-9]*)")
+_INCOMING = ".incoming-"
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Registry:
+    """Versions of policies under one root. A pool is a tenant's name; each pool's adapters serve that pool alone."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def policies(self, pool: str = LOCAL_TENANT) -> list[str]:
+        """Policies of which a version was published, by name."""
+        folder = self.root / _checked_pool(pool)
+        if not folder.is_dir():
+            return []
+        return sorted(path.name for path in folder.iterdir() if ALIAS.fullmatch(path.name) and self.versions(path.name, pool))
+
+    def versions(self, policy: str, pool: str = LOCAL_TENANT) -> list[int]:
+        """Published versions, ascending."""
+        folder = self._folder(policy, pool)
+        if not folder.is_dir():
+            return []
+        found = (_VERSION.fullmatch(path.name) for path in folder.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def next_version(self, policy: str, pool: str = LOCAL_TENANT) -> int:
+        """The number that the next published version will have."""
+        return max(self.versions(policy, pool), default=0) + 1
+
+    def current(self, policy: str, pool: str = LOCAL_TENANT) -> int | None:
+        """The version that requests are answered with; None: the base model."""
+        try:
+            text = (self._folder(policy, pool) / _CURRENT).read_text("ascii").strip()
+        except FileNotFoundError:
+            return None
+        if text == _BASE:
+            return None
+        if not (match := _VERSION.fullmatch(text)):
+            raise AdapterRefused(f"{policy}'s pointer says {text!r}, not v<number>; promote a version to mend it", param="policy")
+        return int(match[1])
+
+    def path(self, policy: str, version: int, pool: str = LOCAL_TENANT) -> Path:
+        """The folder of a published version. Raises NotFound."""
+        folder = self._folder(policy, pool) / f"v{version}"
+        if not folder.is_dir():
+            raise NotFound(f"no version {version} of policy {policy!r} in pool {pool!r}", param="version", code="adapter_not_found")
+        return folder
+
+    def manifest(self, policy: str, version: int, pool: str = LOCAL_TENANT) -> Manifest:
+        """What a version is and was trained on. Raises NotFound, AdapterRefused for one that cannot be read."""
+        file = self.path(policy, version, pool) / MANIFEST
+        try:
+            return Manifest.model_validate_json(file.read_bytes())
+        except FileNotFoundError as exc:
+            raise AdapterRefused(f"{policy}@v{version} has no {MANIFEST}", param="version") from exc
+        except ValidationError as exc:
+            raise AdapterRefused(f"{policy}@v{version}: {MANIFEST} is not valid: {exc.errors()[0]['msg']}", param="version") from exc
+
+    def verify(self, policy: str, version: int, pool: str = LOCAL_TENANT) -> Manifest:
+        """The manifest, after checking that the weights are those it names. Raises AdapterRefused."""
+        manifest = self.manifest(policy, version, pool)
+        weights = self.path(policy, version, pool) / WEIGHTS
+        if not weights.is_file() or file_sha256(weights) != manifest.sha256:
+            raise AdapterRefused(f"{policy}@v{version}: {WEIGHTS} is not what the manifest names; publish it again", param="version")
+        return manifest
+
+    def publish(self, folder: Path, manifest: Manifest, *, pool: str = LOCAL_TENANT, make_current: bool = True) -> Path:
+        """Copy the adapter in `folder` to its place as `manifest.version`, and point `current` at it.
+
+        Raises AdapterRefused if a file is missing or the weights are not those of the manifest, Conflict if the version
+        is not the next one.
+        """
+        for name in (WEIGHTS, CONFIG):
+            if not (folder / name).is_file():
+                raise AdapterRefused(f"{folder} has no {name}", param="folder")
+        if file_sha256(folder / WEIGHTS) != manifest.sha256:
+            raise AdapterRefused(f"{WEIGHTS} does not have the sha256 that the manifest names", param="sha256")
+        policy = manifest.policy
+        with self._writing(policy, pool) as home:
+            expected = self.next_version(policy, pool)
+            if manifest.version != expected:
+                raise Conflict(f"the next version of {policy!r} is {expected}, not {manifest.version}", param="version")
+            incoming = home / f"{_INCOMING}{uuid.uuid4().hex}"
+            incoming.mkdir()
+            for name in (WEIGHTS, CONFIG):
+                shutil.copyfile(folder / name, incoming / name)
+            (incoming / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
+            for file in incoming.iterdir():
+                _sync(file)
+            _sync(incoming)
+            place = home / f"v{manifest.version}"
+            incoming.rename(place)
+            _sync(home)
+            if make_current:
+                self._point(home, manifest.version)
+            return place
+
+    def set_current(self, policy: str, version: int | None, pool: str = LOCAL_TENANT) -> None:
+        """Point `current` at a version, or with None at the base model. Raises NotFound."""
+        if version is not None:
+            self.path(policy, version, pool)
+        with self._writing(policy, pool) as home:
+            self._point(home, version)
+
+    def rollback(self, policy: str, pool: str = LOCAL_TENANT) -> int | None:
+        """Go back to the parent of the current version; None: to the base model. Raises Conflict if that is current already."""
+        current = self.current(policy, pool)
+        if current is None:
+            raise Conflict(f"policy {policy!r} answers with the base model already", param="policy")
+        parent = self.manifest(policy, current, pool).parent
+        self.set_current(policy, parent, pool)
+        return parent
+
+    def _folder(self, policy: str, pool: str) -> Path:
+        if not ALIAS.fullmatch(policy):
+            raise InvalidRequest(f"{policy!r} is no policy: use lower-case letters, digits and '-'", param="policy")
+        return self.root / _checked_pool(pool) / policy
+
+    @contextmanager
+    def _writing(self, policy: str, pool: str) -> Iterator[Path]:
+        """The policy's folder under its lock, without what an interrupted publication left behind."""
+        home = self._folder(policy, pool)
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for leftover in home.glob(f"{_INCOMING}*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            yield home
+
+    def _point(self, home: Path, version: int | None) -> None:
+        incoming = home / f"{_INCOMING}{_CURRENT}"
+        incoming.write_text(f"v{version}\n" if version is not None else f"{_BASE}\n", "ascii")
+        _sync(incoming)
+        incoming.replace(home / _CURRENT)
+        _sync(home)
+
+
+def _checked_pool(pool: str) -> str:
+    if not TENANT.fullmatch(pool):
+        raise InvalidRequest(f"{pool!r} is no pool: use lower-case letters, digits, '-' and '_'", param="pool")
+    return pool
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,180 @@
+"""The bridge to TRL computes the gradient that the formula says, on a tiny random model."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from trainer.samples import Sample, merge_identical
+from trainer.trl_bridge import Learner, Optimisation
+
+VOCABULARY = 64
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(3)
+    config = Qwen3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+    )
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    words = {"<pad>": 0, "<end>": 1, **{f"w{i}": i for i in range(2, VOCABULARY)}}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>").save_pretrained(folder)
+    return folder
+
+
+def learner(base: Path, output: Path, **settings: object) -> Learner:
+    """A learner whose update leaves the weights as good as untouched, so that gradients can be compared."""
+    optimisation = replace(Optimisation(rank=4, alpha=8, rows_per_batch=4, max_grad_norm=1e9, learning_rate=1e-12), **settings)  # type: ignore[arg-type]
+    made = Learner(str(base), optimisation, output=output)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in made.model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    return made
+
+
+def samples(made: Learner, count: int = 9, *, noise: float = 0.0) -> list[Sample]:
+    """Random calls, with the model's own log-probs plus noise as the sampler's."""
+    rng = random.Random(11)
+    found: list[Sample] = []
+    for i in range(count):
+        prompt = tuple(rng.randrange(2, VOCABULARY) for _ in range(rng.randrange(2, 12)))
+        completion = tuple(rng.randrange(2, VOCABULARY) for _ in range(rng.randrange(1, 8)))
+        with torch.no_grad():
+            exact = logprobs(made, prompt, completion)
+        sampled = tuple(float(value) + rng.gauss(0, noise) for value in exact)
+        found.append(Sample(prompt, completion, sampled, rng.uniform(-1, 1), "base", f"t{i}", 0))
+    return found
+
+
+def logprobs(made: Learner, prompt: Sequence[int], completion: Sequence[int]) -> torch.Tensor:
+    """Log-probabilities (C,) of a completion, from one unpadded forward pass."""
+    ids = torch.tensor([[*prompt, *completion]])
+    logits = made.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+    return torch.log_softmax(logits, dim=-1).gather(1, torch.tensor(completion)[:, None])[:, 0]
+
+
+def gradients_by_hand(made: Learner, calls: Sequence[Sample], *, cap: float | None) -> list[torch.Tensor]:
+    """Token-mean policy gradient with truncated importance sampling, one call at a time."""
+    made.model.zero_grad()
+    total = sum(len(s.completion_ids) for s in calls)
+    for sample in calls:
+        found = logprobs(made, sample.prompt_ids, sample.completion_ids)
+        weight = torch.ones_like(found)
+        if cap is not None:
+            weight = (found.detach() - torch.tensor(sample.logprobs)).exp().clamp(max=cap)
+        (-(sample.advantage * weight * found).sum() / total).backward()
+    grads = [p.grad.clone() for p in made.parameters if p.grad is not None]
+    made.model.zero_grad()
+    return grads
+
+
+def gradients_of_bridge(made: Learner, calls: Sequence[Sample]) -> tuple[list[torch.Tensor], dict[str, float]]:
+    """What the optimiser is given in an update."""
+    kept: list[torch.Tensor] = []
+
+    def keep(*_: object) -> None:
+        kept.extend(p.grad.clone() for p in made.parameters if p.grad is not None)
+
+    handle = made.optimizer.register_step_pre_hook(keep)
+    metrics = made.update(calls)
+    handle.remove()
+    return kept, metrics
+
+
+def largest_difference(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> float:
+    assert len(one) == len(other) > 0
+    return max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True))
+
+
+def test_the_gradient_is_the_token_mean_policy_gradient(base: Path, tmp_path: Path) -> None:
+    made = learner(base, tmp_path, importance_cap=None)
+    calls = samples(made)
+    by_hand = gradients_by_hand(made, calls, cap=None)
+    found, _ = gradients_of_bridge(made, calls)
+    assert max(float(g.abs().max()) for g in by_hand) > 1e-3
+    assert largest_difference(found, by_hand) < 1e-5
+
+
+def test_truncated_importance_sampling_weighs_each_token_by_its_capped_ratio(base: Path, tmp_path: Path) -> None:
+    made = learner(base, tmp_path, importance_cap=2.0)
+    calls = samples(made, noise=1.0)
+    by_hand = gradients_by_hand(made, calls, cap=2.0)
+    found, metrics = gradients_of_bridge(made, calls)
+    assert largest_difference(found, by_hand) < 1e-5
+    assert largest_difference(found, gradients_by_hand(made, calls, cap=None)) > 1e-3
+    assert 0 < metrics["importance_truncated"] < 1
+    assert metrics["importance_max"] > 2.0
+
+
+def test_rows_that_fill_up_a_batch_change_nothing(base: Path, tmp_path: Path) -> None:
+    calls = samples(learner(base, tmp_path))
+    exact, _ = gradients_of_bridge(learner(base, tmp_path, rows_per_batch=1), calls)
+    filled, _ = gradients_of_bridge(learner(base, tmp_path, rows_per_batch=32), calls)
+    assert largest_difference(exact, filled) < 1e-6
+
+
+def test_identical_calls_computed_once_give_the_same_gradient(base: Path, tmp_path: Path) -> None:
+    made = learner(base, tmp_path)
+    calls = samples(made, 6)
+    repeated = [*calls, *(replace(s, advantage=0.3, trajectory_id="again") for s in calls[:3]), replace(calls[0], advantage=-0.7)]
+    merged = merge_identical(repeated)
+    assert len(merged) == 6
+    one, _ = gradients_of_bridge(made, repeated)
+    other, metrics = gradients_of_bridge(made, merged)
+    assert largest_difference(one, other) < 1e-6
+    assert metrics["rows"] == 6
+    assert metrics["samples"] == 10
+
+
+def test_one_learner_makes_many_updates_on_one_optimizer_state(base: Path, tmp_path: Path) -> None:
+    made = learner(base, tmp_path, learning_rate=1e-2, warmup_updates=2)
+    calls = [replace(s, advantage=1.0) for s in samples(made)]
+    first = sum(float(logprobs(made, s.prompt_ids, s.completion_ids).detach().sum()) for s in calls)
+    rates = [made.update(calls[: 3 + 2 * k])["learning_rate"] for k in range(4)]
+    last = sum(float(logprobs(made, s.prompt_ids, s.completion_ids).detach().sum()) for s in calls)
+    assert last > first + 1
+    assert rates == pytest.approx([1e-2 / 3, 2e-2 / 3, 1e-2, 1e-2])
+    steps = {int(state["step"]) for state in made.optimizer.state.values()}
+    assert steps == {4}
+
+
+def test_the_reference_divergence_is_reported_when_it_is_asked_for(base: Path, tmp_path: Path) -> None:
+    made = learner(base, tmp_path, beta=0.05)
+    assert made.update(samples(made))["kl_reference"] > 0
+
+
+def test_a_saved_adapter_is_where_a_new_learner_begins(base: Path, tmp_path: Path) -> None:
+    made = learner(base, tmp_path, learning_rate=1e-2)
+    calls = samples(made)
+    made.update(calls)
+    made.save(tmp_path / "adapter")
+    again = Learner(str(base), made.optimisation, output=tmp_path, parent=tmp_path / "adapter")
+    for sample in calls:
+        with torch.no_grad():
+            one, other = (logprobs(m, sample.prompt_ids, sample.completion_ids) for m in (made, again))
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_an_update_without_samples_is_refused(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one sample"):
+        learner(base, tmp_path).update([])

@@ -1,0 +1,309 @@
+"""The bridge to TRL: `GRPOTrainer` fed with recorded samples, many updates on one model and one optimiser state.
+
+The only file that imports trl. TRL generates nothing and scores nothing here: one dataset row stands for one recorded
+model call, `rollout_func` looks its tokens up, and the recorded advantages replace TRL's. Padding, loss, KL by disabling
+the adapter, truncated importance sampling, clipping, accelerate and metrics stay TRL's.
+
+With one optimiser step a batch the old log-probs are the current ones, so the importance ratio is computed in the forward
+pass of the loss itself, which saves TRL's separate pass over the batch (a third of the work).
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of imports only: torch is deprecated here and there, TRL names the vLLM versions it knows
+    from trl import GRPOConfig, GRPOTrainer
+    from trl.trainer.utils import RepeatSampler
+
+from trainer.samples import Sample, by_length
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, slots=True)
+class Optimisation:
+    """How the adapter is updated. `loss` is TRL's name of it; dapo is the mean over all tokens of the batch."""
+
+    rank: int = 16
+    alpha: int = 32
+    targets: tuple[str, ...] = TARGETS
+    learning_rate: float = 2e-3
+    warmup_updates: int = 2
+    loss: str = "dapo"
+    beta: float = 0.0
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    importance_cap: float | None = 2.0
+    """The cap of truncated importance sampling; None: no correction."""
+    max_grad_norm: float = 1.0
+    temperature: float = 1.0
+    rows_per_batch: int = 32
+    seed: int = 0
+
+
+class _RecordedTrainer(GRPOTrainer):
+    """GRPOTrainer whose batches are given. `feed` sets the samples of the next `train()`, which makes one optimiser step."""
+
+    def __init__(self, *, optimisation: Optimisation, **arguments: Any) -> None:
+        self._optimisation = optimisation
+        self._samples: list[Sample] = []
+        self._batches: list[dict[str, Any]] = []
+        self._position = 0
+        self._in_loss: dict[str, Any] | None = None
+        self._ratios: list[torch.Tensor] = []
+        self._drift: list[tuple[torch.Tensor, torch.Tensor]] = []
+        super().__init__(rollout_func=self._look_up, reward_funcs=[_unused_reward], **arguments)
+
+    def feed(self, samples: Sequence[Sample]) -> None:
+        """Take the samples of the next step, sorted by length and filled up with neutral rows to whole batches."""
+        rows = self._optimisation.rows_per_batch * self.accelerator.num_processes
+        ordered = by_length(samples)
+        num_batches = math.ceil(len(ordered) / rows)
+        self._samples = ordered
+        missing = num_batches * rows - len(ordered)
+        # neutral rows are copies of the shortest sample, so that they lengthen no batch
+        indices = [0] * missing + list(range(len(ordered)))
+        neutral = [True] * missing + [False] * len(ordered)
+        self.train_dataset = Dataset.from_dict({"prompt": [-1 - i if n else i for i, n in zip(indices, neutral, strict=True)]})
+        self.args.gradient_accumulation_steps = num_batches
+        self.args.steps_per_generation = num_batches
+        self.args.generation_batch_size = num_batches * rows
+        self._batches, self._position = [], 0
+        self._ratios, self._drift = [], []
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> RepeatSampler:
+        return RepeatSampler(
+            data_source=dataset if dataset is not None else self.train_dataset,
+            mini_repeat_count=1,
+            batch_size=self.args.generation_batch_size,
+            repeat_count=self.args.steps_per_generation,
+            shuffle=False,
+        )
+
+    def _look_up(self, prompts: list[int], _: Any) -> dict[str, Any]:
+        """TRL's rollout function: the recorded tokens of each row. Rows below zero are neutral: their mask is empty."""
+        samples = [self._samples[row if row >= 0 else -1 - row] for row in prompts]
+        return {
+            "prompt_ids": [list(s.prompt_ids) for s in samples],
+            "completion_ids": [list(s.completion_ids) for s in samples],
+            "logprobs": [list(s.logprobs) for s in samples],
+            "env_mask": [[int(row >= 0)] * len(s.completion_ids) for row, s in zip(prompts, samples, strict=True)],
+        }
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """The next batch; when the first is asked for, all are padded, each to its own longest row."""
+        if not self._batches:
+            size = self._optimisation.rows_per_batch
+            parts = [generation_batch[i : i + size] for i in range(0, len(generation_batch), size)]
+            self._batches = [self._generate_and_score_completions(part) for part in parts]
+            tokens = torch.tensor(float(sum(s.count * len(s.completion_ids) for s in self._samples)))
+            for batch in self._batches:
+                batch["num_items_in_batch"] = tokens.to(self.accelerator.device)
+        batch = self._batches[self._position]
+        self._position += 1
+        return batch
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = super()._generate_and_score_completions(inputs)
+        rows = [row["prompt"] for row in inputs]
+        advantages = [self._samples[row].advantage * self._samples[row].count if row >= 0 else 0.0 for row in rows]
+        batch["advantages"] = torch.tensor(advantages, dtype=torch.float32, device=self.accelerator.device)
+        return batch
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        self._in_loss = inputs
+        # TRL multiplies the loss by `importance_sampling_ratio` only where it believes that vLLM sampled
+        self.use_vllm = self._optimisation.importance_cap is not None
+        try:
+            return super()._compute_loss(model, inputs)
+        finally:
+            self.use_vllm, self._in_loss = False, None
+
+    def _get_per_token_logps_and_entropies(self, *arguments: Any, **named: Any) -> Any:
+        found = super()._get_per_token_logps_and_entropies(*arguments, **named)
+        if self._in_loss is not None:
+            self._correct(self._in_loss, found[0].detach())
+        return found
+
+    def _correct(self, batch: dict[str, Any], logprobs: torch.Tensor) -> None:
+        """Put the truncated ratio of current to sampling probability, (B, C), into the batch, and keep it for the metrics."""
+        mask = (batch["completion_mask"] * batch["tool_mask"]).bool()
+        difference = torch.nan_to_num((logprobs - batch["sampling_per_token_logps"]) * mask)
+        ratio = difference.exp()
+        self._ratios.append(ratio[mask])
+        self._drift.append((difference[mask], difference[mask].abs()))
+        if self._optimisation.importance_cap is not None:
+            batch["importance_sampling_ratio"] = ratio.clamp(max=self._optimisation.importance_cap)
+
+
+class Learner:
+    """A base model with a trainable LoRA adapter. `update` makes one optimiser step; model and optimiser stay in memory."""
+
+    def __init__(self, base: str, optimisation: Optimisation, *, output: Path, parent: Path | None = None) -> None:
+        """Load `base` (a folder or hub id) and begin from `parent`, an adapter's folder, or from a neutral new adapter.
+
+        `output` is a folder that TRL may write to. Raises OSError if the model cannot be read.
+        """
+        self.optimisation = optimisation
+        gpu = torch.cuda.is_available()
+        self.tokenizer = AutoTokenizer.from_pretrained(base)
+        self.tokenizer.padding_side = "left"
+        torch.manual_seed(optimisation.seed)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16 if gpu else torch.float32)
+        self.updates = 0
+        self._trainer = _RecordedTrainer(
+            optimisation=optimisation,
+            model=PeftModel.from_pretrained(model, str(parent), is_trainable=True) if parent else model,
+            peft_config=None if parent else _lora(optimisation),
+            processing_class=self.tokenizer,
+            args=_arguments(optimisation, output, gpu=gpu),
+            train_dataset=Dataset.from_dict({"prompt": [0]}),
+        )
+        self._trainer.remove_callback(PrinterCallback)
+        self._trainer.remove_callback(ProgressCallback)
+        self._scheduled()
+
+    @property
+    def model(self) -> PeftModel:
+        """The model with its adapter."""
+        return self._trainer.model
+
+    @property
+    def window(self) -> int:
+        """Tokens that the base model was made for."""
+        return int(self.model.config.max_position_embeddings)
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """What is trained."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser that lives through all updates."""
+        return self._optimizer
+
+    def update(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """One optimiser step on the samples; its metrics. Raises ValueError without samples, FloatingPointError if it diverged."""
+        if not samples:
+            raise ValueError("an update needs at least one sample")
+        started = time.perf_counter()
+        self._trainer.feed(samples)
+        self._trainer.state.log_history.clear()
+        self._trainer.train()
+        self.updates += 1
+        return _metrics(self._trainer, samples, time.perf_counter() - started)
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter in PEFT's format, as safetensors."""
+        self.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False, selected_adapters=["default"])
+
+    def _scheduled(self) -> None:
+        """Give TRL an optimiser and a warm-up that live through all updates."""
+        trainer, warmup = self._trainer, self.optimisation.warmup_updates
+        self._optimizer = trainer.create_optimizer()
+        factor: Callable[[int], float] = lambda step: min(1.0, (step + 1) / (warmup + 1))  # noqa: E731
+        trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self._optimizer, factor)
+        gc.freeze()  # accelerate collects garbage before each step; what is loaded now need not be walked each time
+
+
+def _lora(optimisation: Optimisation) -> LoraConfig:
+    return LoraConfig(
+        r=optimisation.rank,
+        lora_alpha=optimisation.alpha,
+        target_modules=list(optimisation.targets),
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _arguments(optimisation: Optimisation, output: Path, *, gpu: bool) -> GRPOConfig:
+    rows = optimisation.rows_per_batch
+    return GRPOConfig(
+        output_dir=str(output),
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=1,
+        num_generations=2 if rows % 2 == 0 else rows,
+        max_steps=1,
+        learning_rate=optimisation.learning_rate,
+        weight_decay=0.0,
+        max_grad_norm=optimisation.max_grad_norm,
+        loss_type=optimisation.loss,
+        beta=optimisation.beta,
+        epsilon=optimisation.clip_low,
+        epsilon_high=optimisation.clip_high,
+        scale_rewards="none",
+        temperature=optimisation.temperature,
+        vllm_importance_sampling_correction=True,
+        vllm_importance_sampling_mode="token_truncate",
+        vllm_importance_sampling_clip_max=optimisation.importance_cap,
+        gradient_checkpointing=gpu,
+        use_cpu=not gpu,
+        bf16=gpu,
+        seed=optimisation.seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=gpu,
+        shuffle_dataset=False,
+    )
+
+
+def _unused_reward(completions: Sequence[Any], **_: Any) -> list[float]:
+    """TRL wants a reward function; its advantages are replaced by the recorded ones."""
+    return [0.0] * len(completions)
+
+
+def _metrics(trainer: _RecordedTrainer, samples: Sequence[Sample], seconds: float) -> dict[str, float]:
+    """What the step did: TRL's own figures, and the ratios of current to sampling probabilities."""
+    logged = next((row for row in reversed(trainer.state.log_history) if "grad_norm" in row), {})
+    ratios, drift = torch.cat(trainer._ratios), torch.cat([d for d, _ in trainer._drift])
+    cap = trainer._optimisation.importance_cap
+    metrics = {
+        "loss": float(logged.get("loss", math.nan)),
+        "grad_norm": float(logged.get("grad_norm", math.nan)),
+        "learning_rate": float(logged.get("learning_rate", math.nan)),
+        "entropy": float(logged.get("entropy", math.nan)),
+        "clip_low": float(logged.get("clip_ratio/low_mean", 0.0)),
+        "clip_high": float(logged.get("clip_ratio/high_mean", 0.0)),
+        "kl_sampler": float((ratios - 1 - drift).mean()),
+        "importance_mean": float(ratios.mean()),
+        "importance_max": float(ratios.max()),
+        "importance_truncated": float((ratios > cap).float().mean()) if cap is not None else 0.0,
+        "logprob_difference_mean": float(drift.abs().mean()),
+        "logprob_difference_max": float(drift.abs().max()),
+        "samples": float(sum(s.count for s in samples)),
+        "rows": float(len(samples)),
+        "tokens": float(sum(s.tokens for s in samples)),
+        "update_s": seconds,
+    }
+    if "kl" in logged:
+        metrics["kl_reference"] = float(logged["kl"])
+    if not math.isfinite(metrics["loss"]) or not math.isfinite(metrics["grad_norm"]):
+        raise FloatingPointError(
+            f"the update diverged: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}; lower the learning rate"
+        )
+    return metrics
