@@ -40,18 +40,19 @@ def test_memories_are_added_found_listed_and_deleted(
     assert len(err.splitlines()) == 1
 
 
-def test_status_says_where_the_server_is_and_that_it_is_not_ready(
+def test_status_says_where_the_server_is_and_whether_it_is_ready(
     server_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, out, _ = run(capsys, monkeypatch, "--home", str(server_home), "status", "--json")
     found = json.loads(out)
-    assert code == 1
+    assert code == 0
     assert found["running"]
-    assert not found["ready"]
+    assert found["ready"]
     assert found["url"].startswith("http://127.0.0.1:")
     assert "engine_url" in found
     code, out, _ = run(capsys, monkeypatch, "--home", str(server_home), "status")
-    assert "not ready" in out
+    assert code == 0
+    assert f"{found['url']}  pid {found['pid']}  ready" in out
 
 
 @pytest.mark.parametrize("arguments", [("memory", "list"), ("memory", "search", "x")])

@@ -97,41 +97,38 @@ async def test_a_client_sees_what_the_server_offers_and_one_server_outlives_the_
         assert message.content.text == "Greet Ann."
         with pytest.raises(MCPError):
             await client.get_prompt("unknown", {})
+        seen: list[tuple[float, float | None, str | None]] = []
+
+        async def report(progress: float, total: float | None, message: str | None) -> None:
+            seen.append((progress, total, message))
+
+        result = await client.call_tool("slow", {}, progress_callback=report)
+        assert result.structured_content == {"parts": 2}
+        assert seen == [(1, 2, "part 1"), (2, 2, "part 2")]
     assert started(shared_home) == 1
 
 
-async def test_progress_reaches_the_client(shared_home: Path) -> None:
-    seen: list[tuple[float, float | None, str | None]] = []
+async def test_two_windows_share_one_server_and_when_it_dies_they_start_one_again(home: Path) -> None:
+    async with Client(shim(home)) as one, Client(shim(home)) as two:
+        answers = await asyncio.gather(told(one, "one"), told(two, "two"))
+        assert [answer["text"] for answer in answers] == ["one", "two"]
+        [first] = {answer["pid"] for answer in answers}
+        assert isinstance(first, int)
+        await asyncio.to_thread(end, first)
+        [second] = {answer["pid"] for answer in await asyncio.gather(told(one, "three"), told(two, "four"))}
+    assert started(home) == 2
+    server = recorded_server(home)
+    assert server is not None
+    assert server.pid == second
 
-    async def report(progress: float, total: float | None, message: str | None) -> None:
-        seen.append((progress, total, message))
 
-    async with Client(shim(shared_home)) as client:
-        result = await client.call_tool("slow", {}, progress_callback=report)
-        assert result.structured_content == {"parts": 2}
-    assert seen == [(1, 2, "part 1"), (2, 2, "part 2")]
-
-
-async def test_two_windows_at_once_share_one_server(home: Path) -> None:
+async def test_two_windows_that_open_at_once_start_one_server(home: Path) -> None:
     async def window(text: str) -> object:
         async with Client(shim(home)) as client:
             return (await told(client, text))["pid"]
 
-    pids = await asyncio.gather(window("one"), window("two"))
-    assert len(set(pids)) == 1
+    assert len(set(await asyncio.gather(window("one"), window("two")))) == 1
     assert started(home) == 1
-
-
-async def test_a_server_that_died_is_started_again_and_one_that_moved_is_found(home: Path) -> None:
-    async with Client(shim(home)) as client:
-        first = await told(client, "before")
-        assert isinstance(first["pid"], int)
-        await asyncio.to_thread(end, first["pid"])
-        second = await told(client, "after")
-        assert second["pid"] != first["pid"]
-    server = recorded_server(home)
-    assert server is not None
-    assert server.pid == second["pid"]
 
 
 async def test_the_shim_ends_when_its_input_does(shared_home: Path) -> None:
@@ -142,6 +139,19 @@ async def test_the_shim_ends_when_its_input_does(shared_home: Path) -> None:
     output, _ = await asyncio.wait_for(process.communicate(b""), 30)
     assert process.returncode == 0
     assert output == b""
+
+
+async def test_recollect_mcp_reaches_the_memories_of_the_server_that_runs(server_home: Path) -> None:
+    command = StdioServerParameters(
+        command=sys.executable, args=["-m", "recollect", "--home", str(server_home), "mcp"], env={"PATH": os.environ["PATH"]}, cwd=ROOT
+    )
+    async with Client(command) as client:
+        assert {"add_memory", "search_memories", "delete_memory"} <= {tool.name for tool in (await client.list_tools()).tools}
+        added = await client.call_tool("add_memory", {"text": "Cy breeds owls", "namespace": "user/shim"})
+        assert not added.is_error
+        found = await client.call_tool("search_memories", {"query": "owls", "namespace": "user/shim"})
+        assert found.structured_content is not None
+        assert [memory["text"] for memory in found.structured_content["memories"]] == ["Cy breeds owls"]
 
 
 async def test_a_server_that_cannot_start_is_one_clear_error(tmp_path: Path) -> None:
