@@ -1,8 +1,8 @@
 """Runs a command and sees to it that nothing of it is left: a small process between the server and its engine.
 
-It is run as a script: `python keeper.py COMMAND...`, with a pipe as stdin. When the pipe closes (the server closed it, or
+It is run as a script: `python keeper.py GRACE COMMAND...`, with a pipe as stdin. When the pipe closes (the server closed it, or
 died in whatever way), or when it is told to end, or when the command ends by itself, the command's whole process group
-is ended, first asked and then killed, and so is every descendant that left the group. Standard library only: it must
+is ended (asked first, and killed after GRACE seconds), and so is every descendant that left the group. Standard library only: it must
 start at once and stay small.
 """
 
@@ -19,12 +19,11 @@ import time
 from pathlib import Path
 from types import FrameType
 
-GRACE_S = 8.0
 POLL_S = 0.02
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def main(command: list[str]) -> int:
+def main(grace_s: float, command: list[str]) -> int:
     """Run `command` until it ends or stdin does; returns its exit status (128 + n if signal n ended it)."""
     if sys.platform == "linux":
         # Descendants whose parent died come to this process, so that they can be found.
@@ -42,7 +41,7 @@ def main(command: list[str]) -> int:
             break
         if awake in ready and {signal.SIGTERM, signal.SIGINT} & set(os.read(awake, 64)):
             break
-    _end(leader, ended)
+    _end(leader, ended, grace_s)
     status = os.waitstatus_to_exitcode(ended.get(leader, 0))
     return status if status >= 0 else 128 - status
 
@@ -62,11 +61,11 @@ def _reap(ended: dict[int, int]) -> bool:
     return False
 
 
-def _end(leader: int, ended: dict[int, int]) -> None:
+def _end(leader: int, ended: dict[int, int], grace_s: float) -> None:
     """Ask the group to end, then whoever left it; kill what is still there after the grace."""
     _send(-leader, signal.SIGTERM)
     asked: set[int] = set()
-    deadline = time.monotonic() + GRACE_S
+    deadline = time.monotonic() + grace_s
     while _reap(ended):
         late = time.monotonic() > deadline
         if late:
@@ -92,4 +91,4 @@ def _send(pid: int, number: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from server.engines import keeper
 
 KEEPER = Path(keeper.__file__)
+GRACE_S = 8.0
 
 
 class KeptProcess:
@@ -20,12 +21,23 @@ class KeptProcess:
         self._process = process
 
     @classmethod
-    async def start(cls, command: Sequence[str], *, environ: Mapping[str, str], log: Path, cwd: Path) -> KeptProcess:
-        """Start it. Its output is appended to `log`."""
+    async def start(
+        cls, command: Sequence[str], *, environ: Mapping[str, str], log: Path, cwd: Path, grace_s: float = GRACE_S
+    ) -> KeptProcess:
+        """Start it. Its output is appended to `log`. What does not end `grace_s` seconds after it was asked to is killed."""
         stream = await asyncio.to_thread(log.open, "ab")
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", str(KEEPER), *command, stdin=PIPE, stdout=stream, stderr=STDOUT, env=dict(environ), cwd=cwd
+                sys.executable,
+                "-I",
+                str(KEEPER),
+                str(grace_s),
+                *command,
+                stdin=PIPE,
+                stdout=stream,
+                stderr=STDOUT,
+                env=dict(environ),
+                cwd=cwd,
             )
         finally:
             stream.close()
