@@ -123,7 +123,8 @@ def current(snapshot: Snapshot, ids: Iterable[str]) -> dict[str, Row]:
     if snapshot.view is not None:
         found = {memory_id: snapshot.view.row(memory_id) for memory_id in ids}
         return {memory_id: row for memory_id, row in found.items() if row is not None}
-    condition = pc.field("id").isin(list(ids)) & (pc.field("seq_to") == OPEN)
+    wanted = pa.array(list(ids), pa.string())
+    condition = pc.field("id").isin(wanted) & (pc.field("seq_to") == OPEN)
     return {row.record.id: row for row in _where(snapshot, condition)}
 
 

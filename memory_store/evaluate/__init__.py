@@ -1,0 +1,1 @@
+"""Retrieval quality on public conversation sets, through the store's public interface."""
