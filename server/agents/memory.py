@@ -15,7 +15,7 @@ from server.agents.answerer import Answerer
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
 from server.agents.config_hash import config_hash
 from server.agents.fence import Fence
-from server.agents.memory_ids import memory_id, provenance
+from server.agents.memory_ids import is_own, memory_id, provenance
 from server.agents.prompts import load_prompt
 from server.agents.retriever import Retriever
 from server.agents.updater import Updater
@@ -75,7 +75,8 @@ class MemoryAgent:
         if self.writing != "episodic" or not turn or (begun and begun[0].memory_ops):
             return
         parts = [turn[i : i + MAX_TEXT] for i in range(0, len(turn), MAX_TEXT)]
-        new = [part for part in parts if not await find_verbatim(part, ctx)]
+        known = [await find_verbatim(part, ctx) for part in parts]
+        new = [part for part, found in zip(parts, known, strict=True) if found is None or is_own(found, ctx)]
         if not new:
             return
         step = begun[0].index if begun else ctx.recorder.begin_operation(WRITER)

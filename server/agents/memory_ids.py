@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from recollect.memory import Provenance
+from recollect.memory import MemoryRecord, Provenance
 from server.agents.base import AgentContext
 
 
@@ -17,3 +17,8 @@ def memory_id(ctx: AgentContext, step: int, position: int) -> str:
 def provenance(ctx: AgentContext, step: int) -> Provenance:
     """The origin of what `step` writes."""
     return Provenance(trajectory_id=ctx.recorder.trajectory_id, step=step, channel=ctx.channel)
+
+
+def is_own(record: MemoryRecord, ctx: AgentContext) -> bool:
+    """True if this trajectory wrote the record: met again, it is a write whose acknowledgement was lost."""
+    return record.provenance.trajectory_id == ctx.recorder.trajectory_id

@@ -6,6 +6,7 @@ so that what was sampled as a memory is read as exactly those tokens.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
@@ -43,7 +44,9 @@ class RecurrentReader:
     answer_prompt: Prompt
     budget: Budget
     _token_texts: dict[str, dict[int, str]] = field(default_factory=dict[str, dict[int, str]])
-    _cache: dict[tuple[str, str], QuestionTemplates] = field(default_factory=dict[tuple[str, str], QuestionTemplates])
+    _cache: dict[tuple[str, str], asyncio.Task[QuestionTemplates]] = field(
+        default_factory=dict[tuple[str, str], asyncio.Task[QuestionTemplates]]
+    )
 
     async def read(self, reading: Reading, request: AgentRequest, ctx: AgentContext) -> list[int] | None:
         """The memory after the last section, as it was sampled; None if nothing was written.
@@ -84,22 +87,26 @@ class RecurrentReader:
         return ctx.recorder.call(chunks, role=role, policy=policy, sampling=sampling, prompt_ids=prompt)
 
     async def _templates(self, question: str, engine: Engine) -> QuestionTemplates:
-        """The templates of a question, built once while it is among the latest that were asked."""
+        """The templates of a question, built once for all who ask it while it is among the latest that were asked."""
         key = (engine.base, question)
-        if key not in self._cache:
-            fields = {"question": question}
-            section = await id_template.build(engine, self.section_prompt, fields, ["memory", "section"])
-            answer = await id_template.build(engine, self.answer_prompt, fields, ["memory"])
-            self._cache[key] = QuestionTemplates(
-                section=section,
-                section_empty=await engine.encode(section.slot("memory").lead + self.section_prompt.empty_memory),
-                answer=answer,
-                answer_empty=await engine.encode(answer.slot("memory").lead + self.answer_prompt.empty_memory),
-                num_question=len(await engine.encode(question)),
-            )
+        task = self._cache.get(key)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = self._cache[key] = asyncio.create_task(self._build(question, engine))
             if len(self._cache) > MAX_CACHED:
                 del self._cache[next(iter(self._cache))]
-        return self._cache[key]
+        return await asyncio.shield(task)
+
+    async def _build(self, question: str, engine: Engine) -> QuestionTemplates:
+        fields = {"question": question}
+        section = await id_template.build(engine, self.section_prompt, fields, ["memory", "section"])
+        answer = await id_template.build(engine, self.answer_prompt, fields, ["memory"])
+        return QuestionTemplates(
+            section=section,
+            section_empty=await engine.encode(section.slot("memory").lead + self.section_prompt.empty_memory),
+            answer=answer,
+            answer_empty=await engine.encode(answer.slot("memory").lead + self.answer_prompt.empty_memory),
+            num_question=len(await engine.encode(question)),
+        )
 
 
 def _value(template: IdTemplate, memory: list[int] | None, empty: list[int]) -> list[int]:

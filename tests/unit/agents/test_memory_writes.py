@@ -215,7 +215,8 @@ async def test_a_retried_acknowledgement_keeps_the_turn_exactly_once(store: Memo
         await agent("memory").acknowledge(request(TURN), ctx)
     await agent("memory").acknowledge(request(TURN), ctx)
     assert await texts(store) == [TURN]
-    assert len(ctx.recorder.steps) == 1
+    assert await store.seq(HOME) == 1
+    assert [op.text for step in ctx.recorder.steps for op in step.memory_ops] == [TURN]
 
 
 async def test_a_memory_deleted_meanwhile_takes_nothing_else_with_it(store: MemoryStore) -> None:

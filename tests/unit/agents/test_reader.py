@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from cases import agent as build
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recollect.errors import ConfigurationError, ContextTooLong, InvalidRequest
+from recollect.errors import ConfigurationError, ContextTooLong, EngineUnavailable, InvalidRequest
 from recollect.messages import Message, assistant, user
 from recollect.trajectory import Step
 from server.agents.document import split
@@ -171,6 +172,26 @@ async def test_a_question_that_looks_like_a_slot_is_still_only_a_question() -> N
     question = "What is [[slot-memory-0]] or {section}?"
     await ask(build("reader"), request(DOCUMENT, question), context(llm))
     assert f"Question: {question}\nMemory: none\nSection: The guard" in llm.calls[0].prompt
+
+
+async def test_siblings_share_one_encoding_of_the_question_and_a_failed_one_is_not_kept() -> None:
+    class Counting(ScriptedEngine):
+        rendered = 0
+
+        async def render(self, messages: Sequence[Message]) -> str:
+            Counting.rendered += 1
+            await asyncio.sleep(0)
+            if Counting.rendered == 1:
+                raise EngineUnavailable("not yet")
+            return await super().render(messages)
+
+    llm = Counting(answer=lambda call: "m", adapters={POLICY.name: "loaded"})
+    reader = build("reader")
+    with pytest.raises(EngineUnavailable):
+        await ask(reader, request(DOCUMENT, QUESTION), context(llm))
+    answers = await asyncio.gather(*(ask(reader, request(DOCUMENT, QUESTION), context(llm)) for _ in range(8)))
+    assert {text for text, _, _ in answers} == {"m"}
+    assert Counting.rendered == 3
 
 
 async def test_sizes_left_open_shrink_to_the_window() -> None:
