@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server import Server, ServerRequestContext
 from mcp.server.stdio import stdio_server
 
-from clients.running import SERVE, ensure_server
+from clients.running import SERVE, ensure_server, recorded_server
 from recollect.errors import RecollectError
 from recollect.settings import Settings
 
@@ -58,19 +58,38 @@ class Upstream:
 
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[Client]:
-        """A connection for one call; starts the server if none answers."""
-        server = await ensure_server(self.settings, serve=self.serve)
-        transport = streamable_http_client(f"{server.url}/mcp", http_client=self.http, terminate_on_close=False)
-        async with Client(transport, cache=None) as client:
+        """A connection for one call; starts the server if none answers. Raises RecollectError."""
+        async with AsyncExitStack() as stack:
+            known = await asyncio.to_thread(recorded_server, self.settings.home)
+            client = await self._reached(stack, known.url) if known else None
+            if client is None:
+                server = await ensure_server(self.settings, serve=self.serve)
+                client = await stack.enter_async_context(self._client(server.url))
             yield client
 
     async def call(self, send: Callable[[Client], Awaitable[R]]) -> R:
-        """Pass one call on. Raises MCPError that says what is wrong."""
+        """Pass one call on. Raises MCPError: the server's own, or one that says why it could not be asked."""
         try:
             async with self.connected() as client:
-                return await send(client)
-        except RecollectError as exc:
-            raise MCPError(types.INTERNAL_ERROR, exc.message) from exc
+                try:
+                    return await send(client)
+                except MCPError as exc:
+                    # Raised again below: the connection's task group would wrap it in a group.
+                    refusal = exc
+        except (RecollectError, httpx2.TransportError, ExceptionGroup) as exc:
+            reason = exc.message if isinstance(exc, RecollectError) else "the connection to the recollect server broke; try again"
+            raise MCPError(types.INTERNAL_ERROR, reason) from exc
+        raise refusal
+
+    async def _reached(self, stack: AsyncExitStack, url: str) -> Client | None:
+        """The connection, or None if there is no answer. Connecting asks what the server offers, and sends no call yet."""
+        try:
+            return await stack.enter_async_context(self._client(url))
+        except (httpx2.TransportError, ExceptionGroup):
+            return None
+
+    def _client(self, url: str) -> Client:
+        return Client(streamable_http_client(f"{url}/mcp", http_client=self.http, terminate_on_close=False), cache=None)
 
 
 def proxy(upstream: Upstream, client: Client) -> Server[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import http.client
 import json
 import os
 import subprocess
@@ -13,8 +14,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
-import httpx
 from pydantic import ValidationError
 
 from recollect.errors import RecollectError
@@ -56,19 +57,27 @@ def _lives(pid: int) -> bool:
     return True
 
 
-async def answers(url: str) -> bool:
+def answers(url: str) -> bool:
     """True if `/health` at the base URL answers."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=HEALTH_TIMEOUT_S)
     try:
-        async with httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S, trust_env=False) as client:
-            return (await client.get(f"{url}/health")).is_success
-    except httpx.TransportError:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
 
 
 async def running_server(home: Path) -> RunningServer | None:
     """The server of this home that answers now; None if there is none."""
-    server = await asyncio.to_thread(recorded_server, home)
-    return server if server and await answers(server.url) else None
+    return await asyncio.to_thread(_running_server, home)
+
+
+def _running_server(home: Path) -> RunningServer | None:
+    server = recorded_server(home)
+    return server if server and answers(server.url) else None
 
 
 async def ensure_server(settings: Settings, *, serve: Sequence[str] = SERVE, timeout_s: float = START_TIMEOUT_S) -> RunningServer:

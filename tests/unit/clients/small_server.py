@@ -50,6 +50,11 @@ def build(home: Path) -> Starlette:
         """Fail with a reason."""
         raise ToolError("no such memory")
 
+    @mcp.tool()
+    async def vanish() -> dict[str, int]:
+        """Die in the middle of the call."""
+        os._exit(1)
+
     @mcp.resource("notes://{name}")
     def note(name: str) -> str:
         """A note."""

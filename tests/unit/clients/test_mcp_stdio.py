@@ -78,7 +78,7 @@ async def test_a_client_sees_what_the_server_offers_and_one_server_outlives_the_
         assert (client.server_info.name, client.server_info.version) == ("small", "1.2")
         assert client.instructions == "Be brief."
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert set(tools) == {"tell", "slow", "fail"}
+        assert set(tools) == {"tell", "slow", "fail", "vanish"}
         assert tools["tell"].output_schema is not None
         answer = await told(client, "hello")
         assert (answer["text"], answer["authorization"]) == ("hello", "Bearer k-1")
@@ -95,8 +95,8 @@ async def test_a_client_sees_what_the_server_offers_and_one_server_outlives_the_
         [message] = (await client.get_prompt(prompt.name, {"name": "Ann"})).messages
         assert isinstance(message.content, TextContent)
         assert message.content.text == "Greet Ann."
-        with pytest.raises(MCPError):
-            await client.get_prompt("unknown", {})
+        with pytest.raises(MCPError, match="Unknown resource"):
+            await client.read_resource("other://x")
         seen: list[tuple[float, float | None, str | None]] = []
 
         async def report(progress: float, total: float | None, message: str | None) -> None:
@@ -114,6 +114,8 @@ async def test_two_windows_share_one_server_and_when_it_dies_they_start_one_agai
         assert [answer["text"] for answer in answers] == ["one", "two"]
         [first] = {answer["pid"] for answer in answers}
         assert isinstance(first, int)
+        with pytest.raises(MCPError, match="try again"):
+            await one.call_tool("vanish", {})
         await asyncio.to_thread(end, first)
         [second] = {answer["pid"] for answer in await asyncio.gather(told(one, "three"), told(two, "four"))}
     assert started(home) == 2
