@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from server.engines.recent import Recent
 
 HEALTH_TIMEOUT_S = 5.0
 PULSE_TIMEOUT_S = 60.0
+FIRST_SEARCH_S, LAST_SEARCH_S = 0.2, 10.0
 CACHED_CHARS = 8192
 """Longer texts are documents, which do not come again; prompts' constant parts are shorter."""
 _REASON = re.compile(r"failed with error '(.*)', please check", re.DOTALL)
@@ -51,6 +52,7 @@ class VllmEngine:
         self._max_lora_rank = max_lora_rank
         self._model_path = model_path
         self._in_flight = 0
+        self._search: asyncio.Task[None] | None = None
         self._heard_at = time.monotonic()
         self._encoded: Recent[str, tuple[int, ...]] = Recent(1024)
         self._rendered: Recent[tuple[Message, ...], str] = Recent(1024)
@@ -84,7 +86,7 @@ class VllmEngine:
         wire = _wire(messages)
         body = {"model": policy.name, "messages": wire, "logprobs": True, "return_token_ids": True, **sampling.fields(), **_salted(salt)}
         try:
-            async with aclosing(self._answer("/v1/chat/completions", body, sampling.n, stream)) as chunks:
+            async with contextlib.aclosing(self._answer("/v1/chat/completions", body, sampling.n, stream)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except ContextTooLong as exc:
@@ -111,7 +113,7 @@ class VllmEngine:
             **sampling.fields(),
             **_salted(salt),
         }
-        async with aclosing(self._answer("/v1/completions", body, sampling.n, stream)) as chunks:
+        async with contextlib.aclosing(self._answer("/v1/completions", body, sampling.n, stream)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -202,11 +204,27 @@ class VllmEngine:
         self._base, self._window = name, bases[name].get("max_model_len")
 
     async def start(self) -> None:
-        """Nothing to start: the server runs already and is reached on the first call."""
+        """Begin to look for the server; returns at once."""
+        if self._search is None:
+            self._search = asyncio.create_task(self._find(), name=f"search for {self.url}")
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._search is not None:
+            self._search.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._search
+            self._search = None
         await self._connection.close()
+
+    async def _find(self) -> None:
+        delay_s = FIRST_SEARCH_S
+        while True:
+            health = await self.health()
+            if health.ready:
+                return
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, LAST_SEARCH_S)
 
     async def _answer(self, path: str, body: dict[str, Any], n: int, stream: bool) -> AsyncGenerator[Chunk]:
         if not self._in_flight:
@@ -219,7 +237,7 @@ class VllmEngine:
                     yield chunk
                 return
             events = self._connection.events(path, {**body, "stream": True, "stream_options": {"include_usage": True}})
-            async with aclosing(pieces(events, exact=True, n=n)) as chunks:
+            async with contextlib.aclosing(pieces(events, exact=True, n=n)) as chunks:
                 async for chunk in chunks:
                     self._heard_at = time.monotonic()
                     yield chunk

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -194,6 +196,24 @@ async def test_an_engine_that_is_not_there_is_unavailable() -> None:
         await complete(engine)
     assert not (await engine.health()).ready
     await engine.close()
+
+
+async def test_a_server_that_comes_up_later_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.engines.vllm.FIRST_SEARCH_S", 0.01)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    engine = VllmEngine(f"http://127.0.0.1:{port}")
+    await engine.start()
+    await engine.start()
+    async with serving(Stub(), port), asyncio.timeout(10):
+        while engine.window is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert (engine.base, engine.window) == ("stub", 64)
+    await engine.close()
+    never = VllmEngine(f"http://127.0.0.1:{port}")
+    await never.start()
+    await never.close()
 
 
 async def test_a_server_that_serves_another_model_is_not_healthy(stub: Stub) -> None:
