@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -153,7 +153,7 @@ class Registry:
         return self.root / _checked_pool(pool) / policy
 
     @contextmanager
-    def _writing(self, policy: str, pool: str) -> Iterator[Path]:
+    def _writing(self, policy: str, pool: str) -> Generator[Path]:
         """The policy's folder under its lock, without what an interrupted publication left behind."""
         home = self._folder(policy, pool)
         home.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+import zlib
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from recollect.model import Frozen
+from recollect.policy import Policy
+from recollect.trajectory import Trajectory
+from server.engines.base import Sampling
+from trainer.environments.tasks import Task
+from trainer.rewards.score import EXACT_MATCH
+from trainer.rollout import Rollouts
 
 
 class Evaluation(Frozen):
@@ -67,3 +75,41 @@ def paired_difference(
     means = differences[drawn].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Difference(float(differences.mean()), float(low), float(high), len(pairs))
+
+
+async def evaluate(
+    rollouts: Rollouts,
+    tasks: Sequence[Task],
+    policy: Policy,
+    *,
+    samples_per_task: int,
+    temperature: float,
+    max_tokens: int,
+    seed: int,
+    progress: Callable[[], None] | None = None,
+) -> Evaluation:
+    """Exact match on the tasks: the mean of some sampled answers with fixed seeds, and one greedy answer, for each task."""
+
+    def sampling(task: Task, sibling: int) -> Sampling:
+        if sibling == samples_per_task:
+            return Sampling(temperature=0.0, max_tokens=max_tokens)
+        return Sampling(temperature=temperature, max_tokens=max_tokens, seed=zlib.crc32(f"{seed}/{task.id}/{sibling}".encode()))
+
+    started = time.perf_counter()
+    groups = await rollouts.groups(tasks, samples_per_task + 1, policy=policy, sampling=sampling, progress=progress)
+    scores = [[matched(t) for t in group.trajectories] for group in groups]
+    return Evaluation(
+        policy=policy.name,
+        tasks=tuple(task.id for task in tasks),
+        kinds=tuple(task.kind for task in tasks),
+        sampled=tuple(mean(of_task[:-1]) for of_task in scores),
+        greedy=tuple(of_task[-1] for of_task in scores),
+        samples_per_task=samples_per_task,
+        num_errors=sum(t.error is not None for group in groups for t in group.trajectories),
+        duration_s=time.perf_counter() - started,
+    )
+
+
+def matched(trajectory: Trajectory) -> float | None:
+    """The exact-match score of a trajectory; None if it was not scored."""
+    return next((reward.score for reward in trajectory.rewards if reward.name == EXACT_MATCH), None)

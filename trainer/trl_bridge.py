@@ -16,9 +16,8 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -31,37 +30,18 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of imports only: torch is deprecated here and there, TRL names the vLLM versions it knows
-    from trl import GRPOConfig, GRPOTrainer
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
     from trl.trainer.utils import RepeatSampler
 
+from trainer.config import Optimisation
 from trainer.samples import Sample, by_length
-
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-@dataclass(frozen=True, slots=True)
-class Optimisation:
-    """How the adapter is updated. `loss` is TRL's name of it; dapo is the mean over all tokens of the batch."""
-
-    rank: int = 16
-    alpha: int = 32
-    targets: tuple[str, ...] = TARGETS
-    learning_rate: float = 2e-3
-    warmup_updates: int = 2
-    loss: str = "dapo"
-    beta: float = 0.0
-    clip_low: float = 0.2
-    clip_high: float = 0.28
-    importance_cap: float | None = 2.0
-    """The cap of truncated importance sampling; None: no correction."""
-    max_grad_norm: float = 1.0
-    temperature: float = 1.0
-    rows_per_batch: int = 32
-    seed: int = 0
 
 
 class _RecordedTrainer(GRPOTrainer):
     """GRPOTrainer whose batches are given. `feed` sets the samples of the next `train()`, which makes one optimiser step."""
+
+    args: GRPOConfig
 
     def __init__(self, *, optimisation: Optimisation, **arguments: Any) -> None:
         self._optimisation = optimisation
@@ -72,6 +52,7 @@ class _RecordedTrainer(GRPOTrainer):
         self._ratios: list[torch.Tensor] = []
         self._drift: list[tuple[torch.Tensor, torch.Tensor]] = []
         super().__init__(rollout_func=self._look_up, reward_funcs=[_unused_reward], **arguments)
+        self.num_generations = 1  # rows are no groups; TRL takes no less than 2 at its construction
 
     def feed(self, samples: Sequence[Sample]) -> None:
         """Take the samples of the next step, sorted by length and filled up with neutral rows to whole batches."""
@@ -99,7 +80,7 @@ class _RecordedTrainer(GRPOTrainer):
             shuffle=False,
         )
 
-    def _look_up(self, prompts: list[int], _: Any) -> dict[str, Any]:
+    def _look_up(self, prompts: list[Any], _: Any) -> dict[str, Any]:
         """TRL's rollout function: the recorded tokens of each row. Rows below zero are neutral: their mask is empty."""
         samples = [self._samples[row if row >= 0 else -1 - row] for row in prompts]
         return {
@@ -158,7 +139,7 @@ class _RecordedTrainer(GRPOTrainer):
 class Learner:
     """A base model with a trainable LoRA adapter. `update` makes one optimiser step; model and optimiser stay in memory."""
 
-    def __init__(self, base: str, optimisation: Optimisation, *, output: Path, parent: Path | None = None) -> None:
+    def __init__(self, base: str, optimisation: Optimisation, *, output: Path, seed: int = 0, parent: Path | None = None) -> None:
         """Load `base` (a folder or hub id) and begin from `parent`, an adapter's folder, or from a neutral new adapter.
 
         `output` is a folder that TRL may write to. Raises OSError if the model cannot be read.
@@ -167,7 +148,7 @@ class Learner:
         gpu = torch.cuda.is_available()
         self.tokenizer = AutoTokenizer.from_pretrained(base)
         self.tokenizer.padding_side = "left"
-        torch.manual_seed(optimisation.seed)
+        torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16 if gpu else torch.float32)
         self.updates = 0
         self._trainer = _RecordedTrainer(
@@ -175,7 +156,7 @@ class Learner:
             model=PeftModel.from_pretrained(model, str(parent), is_trainable=True) if parent else model,
             peft_config=None if parent else _lora(optimisation),
             processing_class=self.tokenizer,
-            args=_arguments(optimisation, output, gpu=gpu),
+            args=_arguments(optimisation, output, seed=seed, gpu=gpu),
             train_dataset=Dataset.from_dict({"prompt": [0]}),
         )
         self._trainer.remove_callback(PrinterCallback)
@@ -185,12 +166,16 @@ class Learner:
     @property
     def model(self) -> PeftModel:
         """The model with its adapter."""
-        return self._trainer.model
+        return cast(PeftModel, self._trainer.model)
 
     @property
     def window(self) -> int:
         """Tokens that the base model was made for."""
         return int(self.model.config.max_position_embeddings)
+
+    def length(self, text: str) -> int:
+        """Tokens of a text, without special ones."""
+        return len(self.tokenizer.encode(text, add_special_tokens=False))
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -236,13 +221,14 @@ def _lora(optimisation: Optimisation) -> LoraConfig:
     )
 
 
-def _arguments(optimisation: Optimisation, output: Path, *, gpu: bool) -> GRPOConfig:
+def _arguments(optimisation: Optimisation, output: Path, *, seed: int, gpu: bool) -> GRPOConfig:
     rows = optimisation.rows_per_batch
     return GRPOConfig(
         output_dir=str(output),
         per_device_train_batch_size=rows,
         gradient_accumulation_steps=1,
-        num_generations=2 if rows % 2 == 0 else rows,
+        num_generations=2,
+        steps_per_generation=2,
         max_steps=1,
         learning_rate=optimisation.learning_rate,
         weight_decay=0.0,
@@ -253,13 +239,12 @@ def _arguments(optimisation: Optimisation, output: Path, *, gpu: bool) -> GRPOCo
         epsilon_high=optimisation.clip_high,
         scale_rewards="none",
         temperature=optimisation.temperature,
-        vllm_importance_sampling_correction=True,
+        vllm_importance_sampling_correction=optimisation.importance_cap is not None,
         vllm_importance_sampling_mode="token_truncate",
-        vllm_importance_sampling_clip_max=optimisation.importance_cap,
         gradient_checkpointing=gpu,
         use_cpu=not gpu,
         bf16=gpu,
-        seed=optimisation.seed,
+        seed=seed,
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",
@@ -272,7 +257,7 @@ def _arguments(optimisation: Optimisation, output: Path, *, gpu: bool) -> GRPOCo
     )
 
 
-def _unused_reward(completions: Sequence[Any], **_: Any) -> list[float]:
+def _unused_reward(completions: Sequence[Any], **_: Any) -> list[float | None]:
     """TRL wants a reward function; its advantages are replaced by the recorded ones."""
     return [0.0] * len(completions)
 

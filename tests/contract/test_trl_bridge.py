@@ -12,8 +12,9 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from trainer.config import Optimisation
 from trainer.samples import Sample, merge_identical
-from trainer.trl_bridge import Learner, Optimisation
+from trainer.trl_bridge import Learner
 
 VOCABULARY = 64
 
@@ -42,7 +43,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def learner(base: Path, output: Path, **settings: object) -> Learner:
     """A learner whose update leaves the weights as good as untouched, so that gradients can be compared."""
-    optimisation = replace(Optimisation(rank=4, alpha=8, rows_per_batch=4, max_grad_norm=1e9, learning_rate=1e-12), **settings)  # type: ignore[arg-type]
+    still = {"rank": 4, "alpha": 8, "rows_per_batch": 4, "max_grad_norm": 1e9, "learning_rate": 1e-12}
+    optimisation = Optimisation.model_validate(still | settings)
     made = Learner(str(base), optimisation, output=output)
     torch.manual_seed(5)
     with torch.no_grad():

@@ -20,8 +20,9 @@ def without_citations(text: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """Lower case, without punctuation, articles and repeated white space."""
-    return " ".join(_ARTICLE.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+    """Lower case, without punctuation, articles and repeated white space; a text of nothing else is kept, such as the grade `A`."""
+    lower = text.lower()
+    return " ".join(_ARTICLE.sub(" ", lower.translate(_PUNCTUATION)).split()) or lower.strip()
 
 
 def boxed(text: str) -> str | None:

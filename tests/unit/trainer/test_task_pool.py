@@ -1,0 +1,83 @@
+"""Generated tasks, and how they are mixed with those of the log."""
+
+from __future__ import annotations
+
+import pytest
+
+from recollect.messages import user
+from trainer.config import TrainConfig
+from trainer.environments.generated import dialogue_task, generated_tasks, reading_task
+from trainer.environments.tasks import Task
+from trainer.seed.world import part_of
+from trainer.task_pool import Draw, FromLog, TaskPool, assemble
+
+
+def length(text: str) -> int:
+    return len(text) // 3
+
+
+def logged(count: int) -> tuple[Task, ...]:
+    return tuple(
+        Task(id=f"log-{i}", kind="dialogue", agent="memory", request=(user("?"),), gold=("x",), source="logged") for i in range(count)
+    )
+
+
+def made(count: int) -> tuple[Task, ...]:
+    return tuple(generated_tasks(count, seed="s", part="train", length=length))
+
+
+def test_generated_tasks_are_a_pure_function_of_their_seed() -> None:
+    assert made(6) == made(6)
+    assert len({task.id for task in made(20)}) == 20
+    assert sum(task.kind == "reading" for task in made(20)) == 10
+
+
+@pytest.mark.parametrize("part", ["train", "held_out"])
+def test_values_belong_to_the_part_that_was_asked_for(part: str) -> None:
+    for i in range(30):
+        task = dialogue_task(f"{i}", part)  # type: ignore[arg-type]
+        assert part_of(task.gold[0]) == part
+        said = " ".join(turn.messages[0].content for turn in task.conversation)
+        assert task.gold[0] in said
+        document = reading_task(f"{i}", part, length)  # type: ignore[arg-type]
+        assert part_of(document.gold[0]) == part
+        assert document.gold[0] in document.request[0].content
+
+
+def test_the_document_stands_before_the_question() -> None:
+    task = reading_task("1", "train", length, num_sections=4)
+    assert len(task.request) == 2
+    assert task.request[1].content.endswith(("?", "."))
+    assert length(task.request[0].content) > 3 * 60
+
+
+def test_generated_tasks_never_outnumber_the_share_of_logged_ones() -> None:
+    config = TrainConfig(min_logged_share=0.75, held_out_tasks=5)
+    pool = assemble(config, FromLog(logged(9), left_out={"failed": 1}), length=length, section_tokens=80)
+    assert (len(pool.logged), len(pool.generated), len(pool.held_out)) == (9, 3, 5)
+    assert pool.left_out == {"failed": 1}
+    assert not {task.id for task in pool.training} & {task.id for task in pool.held_out}
+
+
+def test_generated_tasks_alone_are_as_many_as_was_said() -> None:
+    config = TrainConfig(generated_only=True, generated_tasks=20, held_out_tasks=4)
+    pool = assemble(config, FromLog(), length=length, section_tokens=80)
+    assert (len(pool.logged), len(pool.generated)) == (0, 20)
+
+
+@pytest.mark.parametrize(("num_logged", "num_generated"), [(40, 40), (3, 3), (10, 2), (1, 0), (100, 0), (20, 60)])
+def test_each_draw_keeps_the_share_and_repeats_no_task(num_logged: int, num_generated: int) -> None:
+    config = TrainConfig(tasks_per_iteration=16)
+    draw = Draw(TaskPool(logged(num_logged), made(num_generated), (), {}), config)
+    for _ in range(10):
+        tasks = draw.next()
+        from_log = sum(task.source == "logged" for task in tasks)
+        assert 0 < len(tasks) <= 16
+        assert from_log >= len(tasks) / 2
+        assert len({task.id for task in tasks}) == len(tasks)
+
+
+def test_every_task_is_drawn_before_any_comes_again() -> None:
+    draw = Draw(TaskPool((), made(12), (), {}), TrainConfig(tasks_per_iteration=4, generated_only=True))
+    first = [task.id for _ in range(3) for task in draw.next()]
+    assert len(set(first)) == 12

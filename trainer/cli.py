@@ -1,0 +1,155 @@
+"""`recollect train`: learn from the log, show how it goes, publish a better adapter."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from recollect.errors import ConfigurationError, Conflict
+from recollect.invocation import Invocation
+from recollect.settings import Settings, parse
+from server.engines.vllm import VllmEngine
+from trainer.config import TrainConfig
+from trainer.progress import Listener, Progress
+
+NOTHING_TO_DO = 3
+SECTIONS = frozenset(Settings.model_fields)
+TITLES = {"before": "held out, before", "train": "training", "after": "held out, after"}
+
+
+def train(
+    ctx: typer.Context,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Of the training configuration or the settings.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of the training configuration.")] = None,
+    engine_url: Annotated[str | None, typer.Option(help="The engine; default: that of the server running on this home.")] = None,
+    generated_only: Annotated[bool, typer.Option("--generated-only", help="Train on generated tasks alone, without the log.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Learn from the log and publish a better adapter. Exit 0: done; 1: failed; 3: the log offers nothing to learn from."""
+    given = overrides or []
+    invocation: Invocation = ctx.obj or Invocation()
+    settings = invocation.settings(text for text in given if _section(text) in SECTIONS)
+    chosen = training_config(config, [text for text in given if _section(text) not in SECTIONS], generated_only=generated_only)
+    url = engine_url or _running_engine(settings.home)
+    model = Path(settings.engine.model_path)
+    with exclusive(settings.home):
+        engine = VllmEngine(url, max_lora_rank=settings.engine.max_lora_rank, model_path=model if model.is_dir() else None)
+        raise typer.Exit(asyncio.run(_train(chosen, settings, engine, as_json=as_json)))
+
+
+def training_config(file: Path | None, overrides: Sequence[str], *, generated_only: bool = False) -> TrainConfig:
+    """The configuration of a file with `key=value` overrides. Raises ConfigurationError."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = yaml.safe_load(file.read_text("utf-8")) or {}
+        except (OSError, yaml.YAMLError) as exc:
+            raise ConfigurationError(f"{file} cannot be read: {exc}", param="config") from exc
+        if not isinstance(values, dict):
+            raise ConfigurationError(f"{file} must hold a mapping", param="config")
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ConfigurationError(f"{override!r} is no override; write key=value", param=override)
+        *path, last = key.split(".")
+        below = values
+        for part in path:
+            below = below.setdefault(part, {})
+            if not isinstance(below, dict):
+                raise ConfigurationError(f"{part!r} in {key!r} is a plain value", param=key)
+        below[last] = yaml.safe_load(value)
+    return parse(TrainConfig, values | ({"generated_only": True} if generated_only else {}))
+
+
+@contextmanager
+def exclusive(home: Path) -> Generator[None]:
+    """One trainer on a home at a time. Raises Conflict."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(home / "train.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise Conflict(f"a trainer runs on home {home} already; wait for it to end") from exc
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def _train(config: TrainConfig, settings: Settings, engine: VllmEngine, *, as_json: bool) -> int:
+    # Imported here: torch takes seconds, and wrong usage is told before.
+    from trainer.inputs import NothingToDo
+    from trainer.loop import train as run
+    from trainer.report import report, table
+
+    console = Console(stderr=True, highlight=False)
+    try:
+        with _shown(console) as listen:
+            result = await run(config, settings, engine, listen=listen)
+    except NothingToDo as exc:
+        console.print(exc.message)
+        return NOTHING_TO_DO
+    finally:
+        await engine.close()
+    if as_json:
+        print(json.dumps(report(result), indent=1))
+    else:
+        Console().print(table(result))
+        outcome = f"published {result.policy}@v{result.version}" if result.version else f"not published: {result.refusal}"
+        console.print(f"{outcome}; metrics, tasks and figure: {result.run.path}")
+    return 0
+
+
+@contextmanager
+def _shown(console: Console) -> Generator[Listener]:
+    """Progress bars on stderr, one a stage."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+    with Bars(*columns, console=console) as bars:
+        rows = {}
+
+        def listen(progress: Progress) -> None:
+            if progress.text:
+                console.print(progress.text)
+            if progress.stage not in TITLES:
+                return
+            if progress.stage not in rows:
+                rows[progress.stage] = bars.add_task(TITLES[progress.stage], note="")
+            bars.update(rows[progress.stage], completed=progress.done, total=progress.total, note=_note(progress))
+
+        yield listen
+
+
+def _note(progress: Progress) -> str:
+    reward = progress.metrics.get("reward")
+    return "" if reward is None else f"reward {reward:.3f}, {progress.metrics['calls_per_s']:.0f} calls/s"
+
+
+def _section(override: str) -> str:
+    return override.partition("=")[0].partition(".")[0]
+
+
+def _running_engine(home: Path) -> str:
+    """The engine's URL, as the running server wrote it down."""
+    try:
+        url = json.loads((home / "server.json").read_text("utf-8")).get("engine_url")
+    except (FileNotFoundError, ValueError):
+        url = None
+    if not url:
+        raise ConfigurationError(
+            f"no server with an engine runs on home {home}; start one (recollect serve) or give --engine-url", param="engine-url"
+        )
+    return str(url)

@@ -1,0 +1,79 @@
+"""Settings of a training run. The defaults are those of the seed model on two cores."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from recollect.model import Frozen
+from trainer.environments.from_log import WINDOW
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class Optimisation(Frozen):
+    """How the adapter is updated. `loss` is TRL's name: dapo is the mean over all tokens of a batch, cispo clips ratios instead."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    targets: tuple[str, ...] = TARGETS
+    learning_rate: float = Field(default=2e-3, gt=0)
+    warmup_updates: int = Field(default=2, ge=0)
+    loss: Literal["dapo", "cispo"] = "dapo"
+    beta: float = Field(default=0.0, ge=0)
+    """Weight of the divergence from the model that the run began with."""
+    clip_low: float = Field(default=0.2, ge=0)
+    clip_high: float = Field(default=0.28, ge=0)
+    importance_cap: float | None = Field(default=2.0, gt=0)
+    """The cap of truncated importance sampling; null: no correction."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
+    """Of rollouts, and therefore of the log-probs that are trained on."""
+    rows_per_batch: int = Field(default=16, ge=1)
+    """Rows that are computed at once. It changes speed and memory, not the gradient."""
+    scale_by_std: bool = False
+    """Divide advantages by their group's standard deviation (GRPO) or not (Dr. GRPO)."""
+
+
+class TrainConfig(Frozen):
+    """A run: `iterations` times, roll `group_size` siblings of some tasks out, score them, update the adapter."""
+
+    seed: int = 0
+    iterations: int = Field(default=40, ge=1)
+    tasks_per_iteration: int = Field(default=16, ge=1)
+    group_size: int = Field(default=8, ge=2)
+    concurrency: int = Field(default=64, ge=1)
+    """Rollouts in flight at once."""
+    max_answer_tokens: int = Field(default=0, ge=0)
+    """0: 64 for the compact prompts, else 1,024."""
+    sync_every: int = Field(default=1, ge=1)
+    """Updates between two candidates."""
+    window: int = Field(default=WINDOW, ge=0)
+    """Earlier turns that a logged task replays at most."""
+    min_logged_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of tasks from the log, at least; generated ones fill the rest."""
+    held_out_logged_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of logged tasks that are kept from training and measured instead."""
+    generated_only: bool = False
+    generated_tasks: int = Field(default=512, ge=1)
+    """Generated tasks to train on, at most."""
+    reading_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of generated tasks that are documents; the others are dialogues."""
+    num_sections: int = Field(default=3, ge=1)
+    exact_match_weight: float = Field(default=1.0, ge=0)
+    format_weight: float = Field(default=0.1, ge=0)
+    held_out_tasks: int = Field(default=64, ge=1)
+    samples_per_task: int = Field(default=4, ge=1)
+    """Sampled answers a held-out task; a greedy one is taken besides."""
+    publish: Literal["unless_worse", "always", "never"] = "unless_worse"
+    """unless_worse: not if the whole interval of the held-out difference lies below 0."""
+    make_current: bool = True
+    """Whether the published version becomes the current one, which a running server swaps in."""
+    optimisation: Optimisation = Optimisation()
+
+    @model_validator(mode="after")
+    def _rewarded(self) -> Self:
+        if self.exact_match_weight == 0 and self.format_weight == 0:
+            raise ValueError("one of exact_match_weight and format_weight must be above 0")
+        return self

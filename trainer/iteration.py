@@ -1,0 +1,77 @@
+"""The figures of one iteration: rewards and their parts, what was skipped, drift, time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recollect.trajectory import TrajectoryGroup
+from trainer.credit import Credited
+from trainer.environments.tasks import Task
+from trainer.evaluate import mean
+
+
+@dataclass(slots=True)
+class Timing:
+    """Seconds of an iteration's parts."""
+
+    rollout_s: float = 0.0
+    update_s: float = 0.0
+    sync_s: float = 0.0
+
+    @property
+    def total_s(self) -> float:
+        return self.rollout_s + self.update_s + self.sync_s
+
+
+def iteration_metrics(
+    number: int,
+    *,
+    tasks: Sequence[Task],
+    groups: Sequence[TrajectoryGroup],
+    credited: Credited,
+    num_too_long: int,
+    update: Mapping[str, float],
+    lag: float,
+    timing: Timing,
+) -> dict[str, Any]:
+    """One line of metrics.jsonl. Rewards are means over scored trajectories; `lag` is in updates, averaged over samples."""
+    trajectories = [t for group in groups for t in group.trajectories]
+    calls = sum(step.policy is not None for t in trajectories for step in t.steps)
+    return {
+        "iteration": number,
+        "reward": mean([t.reward for t in trajectories]),
+        **_by_reward(groups),
+        **_by_kind(tasks, groups),
+        "tasks_logged": sum(task.source == "logged" for task in tasks),
+        "tasks_generated": sum(task.source == "generated" for task in tasks),
+        "groups": credited.num_groups,
+        "groups_flat": credited.num_flat,
+        "groups_small": credited.num_small,
+        "unscored": credited.num_unscored,
+        "failed": credited.num_failed,
+        "untrainable_calls": credited.num_untrainable,
+        "too_long_calls": num_too_long,
+        "calls": calls,
+        "version_lag": lag,
+        **update,
+        "rollout_s": timing.rollout_s,
+        "update_s": timing.update_s,
+        "sync_s": timing.sync_s,
+        "calls_per_s": calls / timing.total_s if timing.total_s else 0.0,
+    }
+
+
+def _by_reward(groups: Sequence[TrajectoryGroup]) -> dict[str, float | None]:
+    rewards = [reward for group in groups for t in group.trajectories for reward in t.rewards]
+    names = sorted({reward.name for reward in rewards})
+    return {f"reward/{name}": mean([r.score for r in rewards if r.name == name]) for name in names}
+
+
+def _by_kind(tasks: Sequence[Task], groups: Sequence[TrajectoryGroup]) -> dict[str, float | None]:
+    found: dict[str, list[float | None]] = {}
+    for task, group in zip(tasks, groups, strict=True):
+        found.setdefault(f"reward/{task.kind}", []).extend(t.reward for t in group.trajectories)
+        found.setdefault(f"reward/{task.source}", []).extend(t.reward for t in group.trajectories)
+    return {name: mean(values) for name, values in sorted(found.items())}

@@ -1,0 +1,228 @@
+"""A training run, from the log to a published version. Reads top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recollect.log import mark_consumed
+from recollect.manifest import Fingerprint, Manifest
+from recollect.memory import LOCAL_TENANT, MemoryStore
+from recollect.policy import Policy
+from recollect.registry import Registry
+from recollect.settings import Settings
+from recollect.trajectory import TrajectoryGroup
+from server.agents.budget import Budget
+from server.agents.registry import build_agents
+from server.engines.base import Engine, Sampling
+from server.engines.fingerprint import fingerprint
+from trainer.candidates import Candidates
+from trainer.config import TrainConfig
+from trainer.credit import credit
+from trainer.environments.tasks import Task
+from trainer.evaluate import Difference, Evaluation, evaluate, paired_difference
+from trainer.inputs import LogInput, Parent, check_engine, check_settings, nothing_to_do, opened_store, parent_of, read_logged
+from trainer.iteration import Timing, iteration_metrics
+from trainer.progress import Listener, Progress, Stage, silent
+from trainer.publish import check_changed, manifest_of
+from trainer.report import write_report
+from trainer.result import TrainResult, held_out_figures
+from trainer.rollout import Rollouts
+from trainer.run_folder import RunFolder
+from trainer.samples import Sample, merge_identical, within_window
+from trainer.task_pool import Draw, TaskPool, assemble, from_logged
+from trainer.trl_bridge import Learner
+
+GENERATED_SECTION = 1000
+"""Tokens of a generated document's section at most, however large the agent's own sections are."""
+ANSWER_TOKENS = {"compact": 64}
+OTHER_ANSWER_TOKENS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything that a run works with."""
+
+    config: TrainConfig
+    settings: Settings
+    pool: str
+    folder: RunFolder
+    log: LogInput
+    tasks: TaskPool
+    parent: Parent
+    registry: Registry
+    engine: Engine
+    learner: Learner
+    candidates: Candidates
+    rollouts: Rollouts
+    listen: Listener
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of an answer."""
+        return self.config.max_answer_tokens or ANSWER_TOKENS.get(self.settings.prompt_pack, OTHER_ANSWER_TOKENS)
+
+
+async def train(
+    config: TrainConfig,
+    settings: Settings,
+    engine: Engine,
+    *,
+    store: MemoryStore | None = None,
+    log: LogInput | None = None,
+    pool: str = LOCAL_TENANT,
+    listen: Listener = silent,
+) -> TrainResult:
+    """Train the policy that `settings.agents.policy` names, on the home's log and memory if no others are given.
+
+    Raises NothingToDo, ConfigurationError, AdapterRefused (unchanged), EngineError, FloatingPointError (diverged), OSError.
+    """
+    started = time.perf_counter()
+    check_settings(config, settings)
+    home = settings.home.resolve()
+    log = log or await read_logged(home)
+    logged = from_logged(config, log.trajectories, pool)
+    if not logged.training and not config.generated_only:
+        raise nothing_to_do(len(log.trajectories), logged.left_out)
+    await check_engine(engine)
+    registry, alias, folder = Registry(home / "adapters"), settings.agents.policy, RunFolder.create(home)
+    parent = parent_of(registry, alias, pool)
+
+    listen(Progress("prepare", text=f"run {folder.id}: loading {settings.engine.model_path}"))
+    learner = await asyncio.to_thread(
+        Learner, settings.engine.model_path, config.optimisation, seed=config.seed, output=folder.path, parent=parent.folder
+    )
+    budget = Budget.of(settings.agents.section_tokens, settings.agents.memory_tokens, settings.prompt_pack)
+    tasks = await asyncio.to_thread(assemble, config, logged, length=learner.length, section_tokens=min(budget.section, GENERATED_SECTION))
+    folder.save_tasks(tasks)
+    folder.save_config(config, settings, pool=pool, parent=parent.version)
+
+    async with opened_store(store, settings) as memory:
+        candidates = Candidates(engine, learner, folder.candidates, alias=alias, run_id=folder.id)
+        agents = build_agents(settings.agents, settings.prompt_pack)
+        rollouts = Rollouts(engine, memory, agents, config.concurrency, config.exact_match_weight, config.format_weight)
+        run = Run(config, settings, pool, folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, listen)
+        try:
+            first = await candidates.begin(parent.folder)
+            known = await fingerprint(engine, first)
+            before = await _measured(run, first, "before")
+            iterations = await _learned(run)
+            last = await candidates.sync()
+            found = await fingerprint(engine, last)
+            check_changed(found, known)
+            after = await _measured(run, last, "after")
+            difference = paired_difference(before.sampled, after.sampled, seed=config.seed)
+            refusal = _refusal(config, difference)
+            manifest = None if refusal else await _published(run, last, found, held_out_figures(before, after, difference))
+        finally:
+            await candidates.close()
+            await asyncio.to_thread(folder.drop_candidates)
+    if log.segments:
+        await asyncio.to_thread(mark_consumed, home / "trajectories", folder.id, log.segments)
+    seconds = time.perf_counter() - started
+    result = TrainResult(folder, alias, manifest, refusal, before, after, difference, tasks, iterations, seconds)
+    await asyncio.to_thread(write_report, result)
+    return result
+
+
+async def _learned(run: Run) -> list[dict[str, Any]]:
+    """All iterations; their metrics."""
+    draw, found = Draw(run.tasks, run.config), []
+    for number in range(1, run.config.iterations + 1):
+        metrics = await _iteration(run, number, draw.next())
+        run.folder.append_metrics(metrics)
+        run.listen(Progress("train", number, run.config.iterations, metrics=metrics))
+        found.append(metrics)
+    return found
+
+
+async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Roll out with the newest candidate, reward, credit, update, and sync when it is time."""
+    timing, clock = Timing(), time.perf_counter()
+    groups = await _rolled_out(run, tasks)
+    timing.rollout_s = time.perf_counter() - clock
+
+    clock = time.perf_counter()
+    credited = credit(groups, scale_by_std=run.config.optimisation.scale_by_std)
+    samples, num_too_long = within_window(credited.samples, run.learner.window)
+    lag = _lag(samples, run)
+    update: Mapping[str, float] = {}
+    if samples:
+        update = await asyncio.to_thread(run.learner.update, merge_identical(samples))
+    timing.update_s = time.perf_counter() - clock
+
+    clock = time.perf_counter()
+    if samples and run.learner.updates % run.config.sync_every == 0:
+        await run.candidates.sync()
+    timing.sync_s = time.perf_counter() - clock
+    return iteration_metrics(
+        number, tasks=tasks, groups=groups, credited=credited, num_too_long=num_too_long, update=update, lag=lag, timing=timing
+    )
+
+
+async def _rolled_out(run: Run, tasks: Sequence[Task]) -> list[TrajectoryGroup]:
+    sampling = Sampling(temperature=run.config.optimisation.temperature, max_tokens=run.max_tokens)
+    return await run.rollouts.groups(tasks, run.config.group_size, policy=run.candidates.policy, sampling=lambda *_: sampling)
+
+
+def _lag(samples: Sequence[Sample], run: Run) -> float:
+    """How many updates older than the model the samples' policies are, on average."""
+    lags = [run.learner.updates - run.candidates.updates[sample.policy] for sample in samples]
+    return sum(lags) / len(lags) if lags else 0.0
+
+
+async def _measured(run: Run, policy: Policy, stage: Stage) -> Evaluation:
+    """Held-out accuracy, with the same seeds before and after."""
+    total, done = len(run.tasks.held_out) * (run.config.samples_per_task + 1), 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        run.listen(Progress(stage, done, total))
+
+    return await evaluate(
+        run.rollouts,
+        run.tasks.held_out,
+        policy,
+        samples_per_task=run.config.samples_per_task,
+        temperature=run.config.optimisation.temperature,
+        max_tokens=run.max_tokens,
+        seed=run.config.seed,
+        progress=count,
+    )
+
+
+def _refusal(config: TrainConfig, difference: Difference | None) -> str | None:
+    """Why the result is not to be published; None if it is."""
+    if config.publish == "never":
+        return "publish=never"
+    if config.publish == "unless_worse" and difference is not None and difference.high < 0:
+        return f"worse on held-out tasks: {difference.mean:+.3f}, interval {difference.low:+.3f} to {difference.high:+.3f}"
+    return None
+
+
+async def _published(run: Run, policy: Policy, found: Fingerprint, figures: dict[str, Any]) -> Manifest:
+    """The last candidate as the policy's next version."""
+    alias, folder = run.settings.agents.policy, run.candidates.folder(policy)
+    manifest = await asyncio.to_thread(
+        manifest_of,
+        folder,
+        policy=alias,
+        version=run.registry.next_version(alias, run.pool),
+        parent=run.parent.version,
+        base=run.engine.base,
+        base_path=Path(run.settings.engine.model_path),
+        run_id=run.folder.id,
+        logged=run.log.trajectories,
+        tasks=run.tasks.training,
+        configuration=run.config.model_dump(mode="json"),
+        metrics=figures,
+        fingerprint=found,
+    )
+    await asyncio.to_thread(run.registry.publish, folder, manifest, pool=run.pool, make_current=run.config.make_current)
+    run.listen(Progress("publish", text=f"published {alias}@v{manifest.version}"))
+    return manifest

@@ -1,0 +1,57 @@
+"""What a training run did, for its report and for whoever started it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recollect.manifest import Manifest
+from trainer.evaluate import Difference, Evaluation
+from trainer.run_folder import RunFolder
+from trainer.task_pool import TaskPool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """`manifest` is None if nothing was published, and `refusal` says why. `iterations` are the lines of metrics.jsonl."""
+
+    run: RunFolder
+    policy: str
+    manifest: Manifest | None
+    refusal: str | None
+    before: Evaluation
+    after: Evaluation
+    difference: Difference | None
+    tasks: TaskPool
+    iterations: list[dict[str, Any]]
+    seconds: float
+
+    @property
+    def version(self) -> int | None:
+        """The published version."""
+        return self.manifest.version if self.manifest else None
+
+    @property
+    def metrics(self) -> Path:
+        return self.run.metrics
+
+    @property
+    def figure(self) -> Path:
+        return self.run.figure
+
+
+def held_out_figures(before: Evaluation, after: Evaluation, difference: Difference | None) -> dict[str, Any]:
+    """The held-out figures, as manifests and reports hold them."""
+    return {
+        "held_out_before": before.accuracy,
+        "held_out_after": after.accuracy,
+        "held_out_greedy_before": before.greedy_accuracy,
+        "held_out_greedy_after": after.greedy_accuracy,
+        "held_out_by_kind_before": before.by_kind(),
+        "held_out_by_kind_after": after.by_kind(),
+        "held_out_tasks": len(before.tasks),
+        "difference": difference.mean if difference else None,
+        "difference_low": difference.low if difference else None,
+        "difference_high": difference.high if difference else None,
+    }

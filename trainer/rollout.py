@@ -1,0 +1,73 @@
+"""Rollouts: siblings of tasks, many at a time, each in its own environment, scored, as groups."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from recollect.errors import EngineError
+from recollect.memory import MemoryStore
+from recollect.policy import Policy
+from recollect.trajectory import Trajectory, TrajectoryGroup
+from server.agents.base import Agent
+from server.engines.base import Engine, Sampling
+from trainer.environments.base import Environment
+from trainer.environments.tasks import Task
+
+SamplingOf = Callable[[Task, int], Sampling]
+"""The sampling of a task's sibling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """What all rollouts of a run share. `concurrency` bounds how many are in flight."""
+
+    engine: Engine
+    store: MemoryStore
+    agents: Mapping[str, Agent]
+    concurrency: int = 64
+    exact_match_weight: float = 1.0
+    format_weight: float = 0.1
+
+    async def groups(
+        self,
+        tasks: Sequence[Task],
+        size: int,
+        *,
+        policy: Policy,
+        sampling: SamplingOf,
+        progress: Callable[[], None] | None = None,
+    ) -> list[TrajectoryGroup]:
+        """`size` scored siblings of each task, in the order of the tasks. All aliases of the agents stand for `policy`.
+
+        A rollout that fails is data. Raises EngineError only if every one of them failed.
+        """
+        free = asyncio.Semaphore(self.concurrency)
+
+        async def one(task: Task, sibling: int) -> Trajectory:
+            async with free:
+                trajectory = await self._roll_out(task, policy, sampling(task, sibling))
+            if progress:
+                progress()
+            return trajectory
+
+        done = await asyncio.gather(*(one(task, sibling) for task in tasks for sibling in range(size)))
+        if done and all(t.error for t in done):
+            raise EngineError(f"all {len(done)} rollouts failed; the first: {done[0].error}")
+        return [TrajectoryGroup(task_id=task.id, trajectories=list(done[i * size : (i + 1) * size])) for i, task in enumerate(tasks)]
+
+    async def _roll_out(self, task: Task, policy: Policy, sampling: Sampling) -> Trajectory:
+        agent = self.agents[task.agent]
+        fork = await self.store.fork(task.namespace, as_of=task.as_of or 0)
+        environment = Environment(
+            task=task,
+            fork=fork,
+            engine=self.engine,
+            policies=dict.fromkeys(agent.aliases, policy),
+            sampling=sampling,
+            exact_match_weight=self.exact_match_weight,
+            format_weight=self.format_weight,
+        )
+        trajectory = await environment.run(agent)
+        return trajectory.model_copy(update={"rewards": environment.score(trajectory)})

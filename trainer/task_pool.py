@@ -1,0 +1,106 @@
+"""The tasks of a run: those from the log, generated ones beside them, and those that are only measured."""
+
+from __future__ import annotations
+
+import math
+import random
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from recollect.events import LoggedTrajectory
+from trainer.config import TrainConfig
+from trainer.environments.from_log import tasks_from_log
+from trainer.environments.generated import Length, generated_tasks
+from trainer.environments.tasks import Task
+from trainer.seed.world import Part
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPool:
+    """`logged` and `generated` are trained on, `held_out` is measured. `left_out` counts trajectories that gave no task."""
+
+    logged: tuple[Task, ...]
+    generated: tuple[Task, ...]
+    held_out: tuple[Task, ...]
+    left_out: dict[str, int]
+
+    @property
+    def training(self) -> tuple[Task, ...]:
+        """All tasks to train on."""
+        return (*self.logged, *self.generated)
+
+
+@dataclass(frozen=True, slots=True)
+class FromLog:
+    """Tasks from the log: to train on, and held out."""
+
+    training: tuple[Task, ...] = ()
+    held_out: tuple[Task, ...] = ()
+    left_out: dict[str, int] = field(default_factory=dict[str, int])
+
+
+def from_logged(config: TrainConfig, logged: Sequence[LoggedTrajectory], pool: str) -> FromLog:
+    """The log's tasks, none if generated ones alone were asked for. A task is held out by a hash of its id."""
+    if config.generated_only:
+        return FromLog()
+    found = tasks_from_log(logged, tenant=pool, window=config.window)
+    held_out = tuple(task for task in found.tasks if _held_out(task, config.held_out_logged_share))
+    return FromLog(tuple(task for task in found.tasks if task not in held_out), held_out, found.left_out)
+
+
+def assemble(config: TrainConfig, logged: FromLog, *, length: Length, section_tokens: int) -> TaskPool:
+    """Add generated tasks: to train on at most so many that the share of logged ones holds, and those that are measured.
+
+    `length` counts the tokens of a text.
+    """
+    count = config.generated_tasks
+    if not config.generated_only:
+        count = min(count, math.floor(len(logged.training) * (1 - config.min_logged_share) / config.min_logged_share))
+
+    def make(count: int, part: Part) -> list[Task]:
+        return generated_tasks(
+            count,
+            seed=f"{config.seed}",
+            part=part,
+            length=length,
+            reading_share=config.reading_share,
+            num_sections=config.num_sections,
+            section_tokens=section_tokens,
+        )
+
+    measured = (*logged.held_out, *make(max(0, config.held_out_tasks - len(logged.held_out)), "held_out"))
+    return TaskPool(logged.training, tuple(make(count, "train")), measured, logged.left_out)
+
+
+class Draw:
+    """Draws each iteration's tasks: every task once before any comes again, logged ones first in number."""
+
+    def __init__(self, pool: TaskPool, config: TrainConfig) -> None:
+        self._config = config
+        self._rng = random.Random(f"draw/{config.seed}")
+        self._pools = {"logged": list(pool.logged), "generated": list(pool.generated)}
+        self._waiting: dict[str, list[Task]] = {"logged": [], "generated": []}
+
+    def next(self) -> list[Task]:
+        """The tasks of the next iteration: of the logged ones at least their share, no task twice."""
+        total, share = self._config.tasks_per_iteration, self._config.min_logged_share
+        logged, generated = len(self._pools["logged"]), len(self._pools["generated"])
+        num_logged = min(logged, max(math.ceil(total * share), total - generated))
+        fitting = total if not logged else math.floor(num_logged * (1 - share) / share)
+        num_generated = min(generated, total - num_logged, fitting)
+        return self._take("logged", num_logged) + self._take("generated", num_generated)
+
+    def _take(self, source: str, count: int) -> list[Task]:
+        taken: list[Task] = []
+        while len(taken) < count:
+            if not self._waiting[source]:
+                rest = [task for task in self._pools[source] if task not in taken]
+                self._rng.shuffle(rest)
+                self._waiting[source] = rest
+            taken.append(self._waiting[source].pop())
+        return taken
+
+
+def _held_out(task: Task, share: float) -> bool:
+    return zlib.crc32(task.id.encode()) % 1000 < share * 1000
