@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -40,10 +41,10 @@ class ForkedMemory:
 
     async def list(
         self, namespace: Namespace, *, limit: int = 100, offset: int = 0, kind: Kind | None = None, as_of: int | None = None
-    ) -> list[MemoryRecord]:
+    ) -> builtins.list[MemoryRecord]:
         self._mine(namespace)
         check_range(limit, offset, as_of)
-        return self._view.list(limit, offset, kind, as_of)
+        return self._view.newest(limit, offset, kind, as_of)
 
     async def search(
         self,
@@ -54,12 +55,12 @@ class ForkedMemory:
         mode: SearchMode = "hybrid",
         kind: Kind | None = None,
         as_of: int | None = None,
-    ) -> Sequence[SearchHit]:
+    ) -> builtins.list[SearchHit]:
         self._mine(namespace)
         asked = await prepared(self._embedder, query, mode, limit, kind, as_of)
         return [] if asked is None else self._view.search(asked)
 
-    async def history(self, namespace: Namespace, memory_id: str) -> Sequence[MemoryRecord]:
+    async def history(self, namespace: Namespace, memory_id: str) -> builtins.list[MemoryRecord]:
         self._mine(namespace)
         return self._view.history(memory_id)
 

@@ -77,7 +77,7 @@ class NamespaceTable:
         if state is None:
             return []
         if state.view is not None:
-            return state.view.list(limit, offset, kind, as_of)
+            return state.view.newest(limit, offset, kind, as_of)
         return await asyncio.to_thread(_disk().newest, state, limit, offset, kind, _at(state, as_of))
 
     async def search(self, query: Query) -> builtins.list[SearchHit]:

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import accumulate
 from typing import get_args
 
 import numpy as np
@@ -78,7 +79,7 @@ class View:
         self.seq = seq
         self._segments = segments
         self._seq_to = seq_to
-        self._starts = np.cumsum([0, *(len(segment.rows) for segment in segments)]).tolist()
+        self._starts = [*accumulate((len(segment.rows) for segment in segments), initial=0)]
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> View:
@@ -137,7 +138,7 @@ class View:
         number = bisect_right(self._starts, place) - 1
         return self._segments[number].rows[place - self._starts[number]]
 
-    def list(self, limit: int, offset: int, kind: Kind | None, as_of: int | None) -> list[MemoryRecord]:
+    def newest(self, limit: int, offset: int, kind: Kind | None, as_of: int | None) -> list[MemoryRecord]:
         """Records, newest first."""
         places = np.flatnonzero(self._alive(as_of) & self._of_kind(kind))[::-1]
         return [self._record(int(place)) for place in places[offset : offset + limit]]
@@ -167,7 +168,7 @@ class View:
         if kind is None or not self._segments:
             return np.ones(len(self), np.bool_)
         kinds: NDArray[np.int8] = np.concatenate([segment.kinds for segment in self._segments])
-        return np.equal(kinds, KINDS.index(kind))
+        return kinds == KINDS.index(kind)
 
     def _record(self, place: int) -> MemoryRecord:
         """The record with the `seq_to` that this view knows."""

@@ -102,7 +102,7 @@ def read(path: Path) -> Corpus:
         found = tuple(_longmemeval(path, i, item) for i, item in enumerate(items))
         return Corpus("LongMemEval", found, frozenset(q.category for c in found for q in c.questions), "all")
     raise InvalidRequest(
-        f"{path}: the first element has neither 'conversation' (LoCoMo) nor 'haystack_sessions' (LongMemEval); a list of such objects is needed",
+        f"{path}: the first element has neither 'conversation' (LoCoMo) nor 'haystack_sessions' (LongMemEval)",
         param="0",
     )
 
@@ -182,8 +182,8 @@ def _date(text: str, parse: Callable[[str], datetime]) -> datetime | None:
 
 
 def _locomo_date(text: str) -> datetime:
-    return datetime.strptime(text, "%I:%M %p on %d %B, %Y")  # noqa: DTZ007 - the caller sets UTC
+    return datetime.strptime(text, "%I:%M %p on %d %B, %Y")
 
 
 def _longmemeval_date(text: str) -> datetime:
-    return datetime.strptime(re.sub(r"\s*\([A-Za-z]+\)", "", text), "%Y/%m/%d %H:%M")  # noqa: DTZ007
+    return datetime.strptime(re.sub(r"\s*\([A-Za-z]+\)", "", text), "%Y/%m/%d %H:%M")
