@@ -37,7 +37,7 @@ def context(engine: VllmChild, store: MemoryStore) -> AgentContext:
 
 
 async def answered(name: str, request: AgentRequest, ctx: AgentContext, pack: str = "compact") -> str:
-    events = [event async for event in build_agent(name, AgentSettings(), pack).run(request, ctx)]
+    events = [event async for event in build_agent(name, AgentSettings(section_tokens=80), pack).run(request, ctx)]
     assert events[-1].usage == ctx.recorder.usage
     return "".join(event.text for event in events)
 
