@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clients.mcp_search import search_by_mcp
 from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 
+from clients.mcp_search import search_by_mcp
+from memory_store.embedders.choose import choose
 from recollect.errors import RecollectError
-from recollect.settings import SEED_MODEL
+from recollect.settings import SEED_MODEL, EmbedderSettings
 from trainer.demo import summary
 from trainer.demo.serving import Serving
 from trainer.demo.swap import promote_under_load
@@ -53,7 +55,8 @@ async def tell(
     keep: bool,
 ) -> dict[str, Any]:
     """Tell the whole story; returns the figures. Raises RecollectError naming the part that failed."""
-    serving = Serving(home, ["agents.writing=operations", *serve_overrides])
+    settings = ["agents.writing=operations", f"embedder.model={await prepared_embedder(home.parent, console)}"]
+    serving = Serving(home, [*settings, *serve_overrides])
     try:
         console.rule("[bold]1. Serve[/]")
         console.print(
@@ -85,7 +88,7 @@ async def tell(
         console.rule("[bold]5. Train on the log[/]")
         if before_training:
             before_training()
-        report = await train(home, train_overrides)
+        report = await train(home, [*settings, *train_overrides])
 
         console.rule("[bold]6. Swap while requests are streaming[/]")
         swap = await promote_under_load(serving, home, report["version"], exam)
@@ -139,12 +142,19 @@ async def one_user(serving: Serving, console: Console) -> None:
     console.print(found)
 
 
+async def prepared_embedder(shared: Path, console: Console) -> Path:
+    """MiniLM as ONNX, exported once (half a minute) and kept beside the homes of all demos."""
+    folder = (shared / "embedders" / "minilm").resolve()
+    if not (folder / "manifest.json").is_file():
+        console.print("Preparing the embedder (MiniLM as ONNX), once ...")
+        await choose(EmbedderSettings(), shared)
+    return folder
+
+
 async def train(home: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Run `recollect train` as a process of its own; returns its report. Raises DemoFailed when it fails or has nothing to do."""
-    import json
-
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "recollect", "--home", str(home), "train", "--json", "promote=false", *overrides),
+        *(sys.executable, "-m", "recollect", "--home", str(home), "train", "--json", "make_current=false", *overrides),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()

@@ -43,9 +43,9 @@ def show(console: Console, figures: dict[str, Any], home: Path) -> None:
     console.print(table)
     training, swap = figures["training"], figures["swap"]
     console.print(
-        f"Trained {training['iterations']} iterations in {training['seconds']:.0f} s on {training['num_logged_tasks']} tasks "
-        f"from this log and {training['num_generated_tasks']} generated ones; "
-        f"{training['skipped_groups']} groups without variance were skipped.\n"
+        f"Trained {training['iterations']} iterations in {training['seconds']:.0f} s on {training['tasks_logged']} tasks "
+        f"from this log and {training['tasks_generated']} generated ones; "
+        f"{training['groups_flat']} of {training['groups']} groups had no variance and were skipped.\n"
         f"Swap: {swap['seconds']:.2f} s, {swap['failed']} of {swap['requests']} requests failed, {swap['stale']} stale.\n"
         "The seed model was made to be improvable: this gain shows that the loop turns, not what a real model gains."
     )
@@ -53,7 +53,7 @@ def show(console: Console, figures: dict[str, Any], home: Path) -> None:
         ("trajectories", home / "trajectories"),
         ("memories", home / "memory"),
         ("adapter", home / "adapters"),
-        ("training run (metrics, report, curve)", training["run_dir"]),
+        ("training run (metrics, report, curve)", home / "runs" / training["run"]),
     ):
         console.print(f"  {title}: {path}", soft_wrap=True)
 
