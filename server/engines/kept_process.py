@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from server.engines import keeper
 
@@ -25,7 +27,7 @@ class KeptProcess:
         cls, command: Sequence[str], *, environ: Mapping[str, str], log: Path, cwd: Path, grace_s: float = GRACE_S
     ) -> KeptProcess:
         """Start it. Its output is appended to `log`. What does not end `grace_s` seconds after it was asked to is killed."""
-        stream = await asyncio.to_thread(log.open, "ab")
+        stream = await asyncio.to_thread(_open, log)
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -57,3 +59,7 @@ class KeptProcess:
         if self._process.stdin is not None:
             self._process.stdin.close()
         await self._process.wait()
+
+
+def _open(log: Path) -> BinaryIO:
+    return open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -74,6 +75,7 @@ async def test_stopping_ends_the_whole_tree(tmp_path: Path) -> None:
     kept = await KeptProcess.start(command(tmp_path / "pids"), environ=os.environ, log=tmp_path / "log", cwd=tmp_path, grace_s=GRACE_S)
     processes = await written(tmp_path / "pids")
     assert len(processes) == 3
+    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o600
     await kept.stop()
     assert await gone(processes, 0)
 
