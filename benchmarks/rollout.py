@@ -40,7 +40,7 @@ async def run() -> list[Figure]:
             )
             seconds = time.perf_counter() - began
             steps = [step for group in groups for trajectory in group.trajectories for step in trajectory.steps]
-            raw = await _raw(engine.url, engine.base, steps)
+            raw = await _raw(engine.url or "", engine.base, steps)
             await store.close()
         finally:
             await engine.close()
