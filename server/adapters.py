@@ -94,6 +94,7 @@ class Adapters:
         self._in_flight: Counter[Policy] = Counter()
         self._idle: dict[Policy, asyncio.Event] = {}
         self._drains: set[asyncio.Task[None]] = set()
+        self._told: dict[str, str] = {}
         self._misses = 0
         self._changing = asyncio.Lock()  # for _serving, _loaded and _refused: one change at a time, from check to flip
         self._wake = asyncio.Event()
@@ -134,13 +135,13 @@ class Adapters:
 
     async def promote(self, policy: str, version: int | None) -> None:
         """Make a version current and serve it. Raises NotFound, AdapterRefused; then the pointer is where it was."""
-        before = await asyncio.to_thread(self._registry.current, policy, self._pool)
+        before = await self._before(policy)
         await asyncio.to_thread(self._registry.set_current, policy, version, self._pool)
         await self._take(policy, version, before)
 
     async def roll_back(self, policy: str) -> None:
         """Serve the parent of the current version. Raises NotFound, Conflict, AdapterRefused."""
-        before = await asyncio.to_thread(self._registry.current, policy, self._pool)
+        before = await self._before(policy)
         await self._take(policy, await asyncio.to_thread(self._registry.rollback, policy, self._pool), before)
 
     async def list(self) -> Sequence[AdapterState]:
@@ -153,6 +154,14 @@ class Adapters:
         for task in drains:
             task.cancel()
         await asyncio.gather(*drains, return_exceptions=True)
+
+    async def _before(self, alias: str) -> int | None:
+        """The version to go back to: what the pointer says, or if that is broken, what serves."""
+        try:
+            return await asyncio.to_thread(self._registry.current, alias, self._pool)
+        except AdapterRefused:
+            serving = self._serving.get(alias)
+            return serving.version if serving else None
 
     async def _take(self, alias: str, version: int | None, before: int | None) -> None:
         """Follow the pointer to `version` now; if that is refused, set it back."""
@@ -170,9 +179,8 @@ class Adapters:
         serving = self._serving.get(alias)
         try:
             current = self._registry.current(alias, self._pool)
-        except AdapterRefused as exc:
+        except AdapterRefused:
             current = None
-            logger.warning("%s: %s", alias, exc.message)
         versions = [self._version(alias, number) for number in self._registry.versions(alias, self._pool)]
         return AdapterState(policy=alias, pool=self._pool, current=current, serving=serving.name if serving else None, versions=versions)
 
@@ -222,8 +230,11 @@ class Adapters:
                 None if old or current is None else (await asyncio.to_thread(self._registry.manifest, alias, current, self._pool)).parent
             )
         except (AdapterRefused, NotFound) as exc:
-            logger.warning("%s stays as it is: %s", alias, exc.message)
+            if self._told.get(alias) != exc.message:
+                logger.warning("%s stays as it is: %s", alias, exc.message)
+            self._told[alias] = exc.message
             return [old or base, base]
+        self._told.pop(alias, None)
         return [self._policy(alias, current), old or self._policy(alias, parent), base]
 
     async def _usable(self, policy: Policy) -> bool:

@@ -104,7 +104,7 @@ def build_mcp(service: Service) -> McpApp:
 
 
 def _add_memory_tools(server: MCPServer[Any], service: Service) -> None:
-    @server.tool(annotations=_hints("Search memories", read_only=True))
+    @server.tool(title="Search memories", annotations=_hints("Search memories", read_only=True))
     async def search_memories(
         query: Annotated[str, Field(description="What to look for, in words or as a question.")],
         ctx: Context[Any, Any],
@@ -117,7 +117,7 @@ def _add_memory_tools(server: MCPServer[Any], service: Service) -> None:
             hits = await service.memories.search(whose, query, limit=limit)
             return FoundMemories(namespace=str(whose), memories=[_found(hit.record, hit.score) for hit in hits])
 
-    @server.tool(annotations=_hints("Add a memory"))
+    @server.tool(title="Add a memory", annotations=_hints("Add a memory"))
     async def add_memory(
         text: Annotated[str, Field(description="One fact in one or two sentences that make sense on their own.")],
         ctx: Context[Any, Any],
@@ -130,7 +130,7 @@ def _add_memory_tools(server: MCPServer[Any], service: Service) -> None:
             record = await service.memories.add(whose, text, memory_id=id, channel="mcp")
             return AddedMemory(id=record.id, namespace=record.namespace, text=record.text)
 
-    @server.tool(annotations=_hints("Delete a memory", destructive=True, idempotent=True))
+    @server.tool(title="Delete a memory", annotations=_hints("Delete a memory", destructive=True, idempotent=True))
     async def delete_memory(
         id: Annotated[str, Field(description="The id that search_memories or add_memory gave.")],
         ctx: Context[Any, Any],
@@ -146,7 +146,7 @@ def _add_memory_tools(server: MCPServer[Any], service: Service) -> None:
 def _add_agent_tools(server: MCPServer[Any], service: Service) -> None:
     rewrites = service.settings.agents.writing == "operations"
 
-    @server.tool(annotations=_hints("Ask an agent", destructive=rewrites))
+    @server.tool(title="Ask an agent", annotations=_hints("Ask an agent", destructive=rewrites))
     async def ask_agent(
         question: Annotated[str, Field(description="What to ask.")],
         ctx: Context[Any, Any],
@@ -168,7 +168,7 @@ def _add_agent_tools(server: MCPServer[Any], service: Service) -> None:
                 memory_ids=[m.id for m in exchange.memories],
             )
 
-    @server.tool(annotations=_hints("Status", read_only=True))
+    @server.tool(title="Status", annotations=_hints("Status", read_only=True))
     async def get_status(ctx: Context[Any, Any]) -> ServerStatus:
         """Whether the server is ready, and which agents it has."""
         async with _told():

@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from memory_store.embedders.base import Embedder
 from recollect.errors import EngineUnavailable
@@ -76,7 +75,8 @@ class Service:
         """Called when the engine is reached, at an address that may be a new one, before the first request is answered."""
         self._opener = StoreOpener(self.home, settings.embedder, embedder)
         self._store = OpeningStore(self._opener.open) if store is None else store
-        self._agents = build_agents(settings.agents, settings.prompt_pack) if engine is not None else {}
+        agents = build_agents(settings.agents, settings.prompt_pack)
+        self._agents = agents if engine is not None else {}
         self._log = LogWriter(self.home / "trajectories", settings.log)
         known = KnownTrajectories(self.home / "trajectories")
         self.adapters = Adapters(
