@@ -37,7 +37,8 @@ def list_(
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
     else:
-        Console().print(table(rows) if rows else "no trajectories yet: they appear here when an agent has answered")
+        console = Console()
+        console.print(table(rows, width=console.width) if rows else "no trajectories yet: they appear here when an agent has answered")
 
 
 @app.command()
@@ -110,11 +111,12 @@ def verdict(feedback: Feedback) -> str:
     return "comment" if feedback.score is None else f"{feedback.score:g}"
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
+def table(rows: list[dict[str, Any]], *, width: int) -> Table:
     """The list for a terminal: 16 letters of each id, which `show` takes, and no column that is empty in all rows."""
+    narrow = {"session"} if width < 100 else set[str]()
     cells = [_cells(row) for row in rows]
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    filled = [name for name in (cells[0] if cells else ()) if any(row[name].plain for row in cells)]
+    filled = [name for name in (cells[0] if cells else ()) if name not in narrow and any(row[name].plain for row in cells)]
     for name in filled:
         right = name in ("steps", "tokens", "reward")
         shown.add_column(name, justify="right" if right else "left", no_wrap=True, min_width=16 if name == "id" else None)
@@ -126,10 +128,10 @@ def table(rows: list[dict[str, Any]]) -> Table:
 def _cells(row: dict[str, Any]) -> dict[str, Text]:
     return {
         "id": Text(row["id"][:16], style="dim" if row["redacted"] else "cyan"),
-        "time": Text(row["created_at"][5:19].replace("T", " ")),
+        "time": Text(row["created_at"][5:16].replace("T", " ")),
         "agent": Text(row["agent"]),
         "policy": Text(", ".join(row["policies"])),
-        "session": Text(row["session"][:12]),
+        "session": Text(row["session"][:8]),
         "namespace": Text(row["namespace"]),
         "steps": Text(str(row["steps"])),
         "tokens": Text(f"{row['tokens']:,}"),
