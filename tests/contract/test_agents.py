@@ -37,7 +37,7 @@ def context(engine: VllmChild, store: MemoryStore) -> AgentContext:
 
 
 async def answered(name: str, request: AgentRequest, ctx: AgentContext, pack: str = "compact") -> str:
-    events = [event async for event in build_agent(name, AgentSettings(section_tokens=80), pack).run(request, ctx)]
+    events = [event async for event in build_agent(name, AgentSettings(section_tokens=80, memory_tokens=16), pack).run(request, ctx)]
     assert events[-1].usage == ctx.recorder.usage
     return "".join(event.text for event in events)
 
@@ -45,7 +45,7 @@ async def answered(name: str, request: AgentRequest, ctx: AgentContext, pack: st
 @pytest.mark.parametrize("pack", ["compact", "default"])
 async def test_a_reading_is_token_exact_from_the_first_section_to_the_answer(engine: VllmChild, tmp_path: Path, pack: str) -> None:
     ctx = context(engine, LanceMemoryStore(tmp_path, None))
-    request = AgentRequest((user(DOCUMENT * 3), user(QUESTION)), Sampling(temperature=1.0, seed=3, max_tokens=24), stream=True)
+    request = AgentRequest((user(DOCUMENT), user(QUESTION)), Sampling(temperature=1.0, seed=3, max_tokens=16), stream=True)
     answer = await answered("reader", request, ctx, pack)
     *sections, last = ctx.recorder.steps
     assert len(sections) > 1
