@@ -38,20 +38,26 @@ class Recipe:
     kv_heads: int = 4
     head_dim: int = 32
     intermediate: int = 704
-    clean_steps: int = 2400
+    clean_steps: int = 3300
     mixed_steps: int = 120
     mistakes: float = 0.45
     batch: int = 32
     batches_per_draw: int = 4
     lr: float = 5e-3
+    polish_lr: float = 1.5e-3
+    """What the clean part after the drills begins with."""
     mixed_lr: float = 5e-4
     warmup_steps: int = 100
     horizon: int = 4000
     """The learning rate follows a cosine over `horizon` steps, and from `decay_from` on a straight line to nearly zero."""
-    decay_from: int = 2000
+    decay_from: int = 2600
     language_steps: int = 400
     """Steps in which the prompt is learned like the completion; afterwards it weighs `prompt_weight`."""
     prompt_weight: float = 0.1
+    drill_from: int = 2000
+    """From here on the prompt weighs nothing, and until `drill_until` a share `drills` of the samples are recall drills."""
+    drill_until: int = 3000
+    drills: float = 0.5
     section_tokens: int = 80
 
     @property
@@ -59,13 +65,24 @@ class Recipe:
         return self.clean_steps + self.mixed_steps
 
     def learning_rate(self, step: int) -> float:
-        """Warm-up, cosine, a straight line to a twentieth at the end of the clean part, then `mixed_lr`."""
+        """Warm-up, cosine, twice a straight line down to a twentieth (during the drills, after them), then `mixed_lr`."""
         if step >= self.clean_steps:
             return self.mixed_lr
+        if step >= self.drill_until:
+            return self._line(step, self.drill_until, self.polish_lr, self.clean_steps)
         if step >= self.decay_from:
-            left = (self.clean_steps - step) / (self.clean_steps - self.decay_from)
-            return self._cosine(self.decay_from) * left + self.lr / 20 * (1 - left)
+            return self._line(step, self.decay_from, self._cosine(self.decay_from), self.drill_until)
         return self._cosine(step)
+
+    def _line(self, step: int, begin: int, value: float, end: int) -> float:
+        left = (end - step) / (end - begin)
+        return value * left + self.lr / 20 * (1 - left)
+
+    def weight_of_prompt(self, step: int) -> float:
+        """What a prompt token weighs in the loss, where a completion token weighs 1."""
+        if step < self.language_steps:
+            return 1.0
+        return self.prompt_weight if step < self.drill_from else 0.0
 
     def _cosine(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup_steps)
@@ -155,8 +172,10 @@ def batches(recipe: Recipe, tok: PreTrainedTokenizerFast, first: int) -> Iterato
 
     num = recipe.batches_per_draw
     for draw in range(first // num, math.ceil(recipe.steps / num)):
-        mistakes = recipe.mistakes if draw * num >= recipe.clean_steps else 0.0
-        samples = curriculum.batch(recipe.seed, draw, recipe.batch * num, mistakes, length, recipe.section_tokens)
+        step = draw * num
+        mistakes = recipe.mistakes if step >= recipe.clean_steps else 0.0
+        drills = recipe.drills if recipe.drill_from <= step < recipe.drill_until else 0.0
+        samples = curriculum.batch(recipe.seed, draw, recipe.batch * num, mistakes, length, recipe.section_tokens, drills)
         samples.sort(key=lambda s: sum(len(m.content) for m in s.messages))
         order = list(range(num))
         random.Random(f"{recipe.seed}/order/{draw}").shuffle(order)
@@ -199,7 +218,7 @@ def build(recipe: Recipe, folder: Path, *, work: Path, on_step: Callable[[int, f
     with (work / "metrics.jsonl").open("a") as metrics:
         for samples in batches(recipe, tok, step):
             began = time.perf_counter()
-            batch = encode(samples, tok, 1.0 if step < recipe.language_steps else recipe.prompt_weight)
+            batch = encode(samples, tok, recipe.weight_of_prompt(step))
             loss = loss_of(model, batch)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -216,7 +235,7 @@ def build(recipe: Recipe, folder: Path, *, work: Path, on_step: Callable[[int, f
                 metrics.flush()
             if on_step:
                 on_step(step, loss.item())
-            if step % CHECKPOINT_EVERY == 0 or step in (recipe.clean_steps, recipe.steps):
+            if step % CHECKPOINT_EVERY == 0 or step in (recipe.drill_until, recipe.clean_steps, recipe.steps):
                 save()
     model.save_pretrained(folder, safe_serialization=True)
     return {"steps": step, "tokens": tokens, "seconds": round(seconds), "parameters": sum(p.numel() for p in model.parameters())}

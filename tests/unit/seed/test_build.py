@@ -15,7 +15,9 @@ from recollect.messages import assistant, user
 from recollect.settings import SEED_MODEL
 from trainer.seed import build, card, tokenizer
 
-TINY = dataclasses.replace(build.MINIATURE, clean_steps=8, mixed_steps=4, decay_from=6, batch=4, language_steps=4)
+TINY = dataclasses.replace(
+    build.MINIATURE, clean_steps=8, mixed_steps=4, decay_from=4, drill_from=4, drill_until=6, batch=4, language_steps=4
+)
 
 
 class Stopped(Exception):
