@@ -149,11 +149,14 @@ class Adapters:
         return await asyncio.to_thread(self._states)
 
     async def close(self) -> None:
-        """Stop waiting for old versions to fall idle."""
+        """Unload everything, so that an engine that goes on keeps no version under a name that will mean another one."""
         drains = tuple(self._drains)
         for task in drains:
             task.cancel()
         await asyncio.gather(*drains, return_exceptions=True)
+        self.settled, self.detail = False, "the server is ending"
+        for policy in tuple(self._loaded):
+            await self._unload(policy)
 
     async def _before(self, alias: str) -> int | None:
         """The version to go back to: what the pointer says, or if that is broken, what serves."""
@@ -259,12 +262,20 @@ class Adapters:
         assert policy.version is not None
         manifest = await asyncio.to_thread(self._registry.verify, policy.adapter, policy.version, self._pool)
         self._check(manifest)
-        path = self._registry.path(policy.adapter, policy.version, self._pool).resolve()
-        await self._engine.load_adapter(policy, str(path))
-        found = await fingerprint(self._engine, policy)
-        if (reason := difference(manifest.fingerprint, found)) is not None:
-            await self._engine.unload_adapter(policy)
+        path = str(self._registry.path(policy.adapter, policy.version, self._pool).resolve())
+        if await self._mismatch(policy, path, manifest) is None:
+            return
+        # An attached engine may hold another adapter of this name, which a server left behind that was killed: load it afresh.
+        if (reason := await self._mismatch(policy, path, manifest)) is not None:
             raise AdapterRefused(f"{policy.name} does not answer as its manifest says: {reason}", code="fingerprint_mismatch")
+
+    async def _mismatch(self, policy: Policy, path: str, manifest: Manifest) -> str | None:
+        """Load it and compare; what differs from the manifest, and then it is unloaded again."""
+        await self._engine.load_adapter(policy, path)
+        reason = difference(manifest.fingerprint, await fingerprint(self._engine, policy))
+        if reason is not None:
+            await self._engine.unload_adapter(policy)
+        return reason
 
     def _check(self, manifest: Manifest) -> None:
         if not self._engine.exact:
@@ -303,8 +314,11 @@ class Adapters:
         async with self._changing:
             if policy in self._serving.values() or self._in_flight[policy]:
                 return
-            self._loaded.discard(policy)
-            try:
-                await self._engine.unload_adapter(policy)
-            except EngineError as exc:
-                logger.warning("%s could not be unloaded: %s", policy.name, exc.message)
+            await self._unload(policy)
+
+    async def _unload(self, policy: Policy) -> None:
+        self._loaded.discard(policy)
+        try:
+            await self._engine.unload_adapter(policy)
+        except EngineError as exc:
+            logger.warning("%s could not be unloaded: %s", policy.name, exc.message)

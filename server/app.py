@@ -20,12 +20,13 @@ from server.service import Service
 def create_app(
     settings: Settings, *, engine: Engine | None = None, store: MemoryStore | None = None, embedder: Embedder | None = None
 ) -> FastAPI:
-    """The application. `engine`, `store` and `embedder` are those of the settings if left out; all are closed at its end.
+    """The application. `engine`, `store` and `embedder` are those of the settings if left out; an engine that is given is the
+    caller's to start and to close.
 
     Raises ConfigurationError, StorageFull, OSError. It serves while its lifespan runs; `app.state.service` is its Service.
     """
-    engine = engine or open_engine(settings.engine, log_dir=settings.home / "logs")
-    service = Service(settings, engine=engine, store=store, embedder=embedder)
+    opened = open_engine(settings.engine, log_dir=settings.home / "logs") if engine is None else None
+    service = Service(settings, engine=engine or opened, owns_engine=engine is None, store=store, embedder=embedder)
     mcp = build_mcp(service)
 
     @asynccontextmanager

@@ -59,9 +59,15 @@ class Service:
     """The use cases, by resource: `chat`, `memories`, `feedback`, `adapters`. Between `start` and `close` it serves."""
 
     def __init__(
-        self, settings: Settings, *, engine: Engine | None, store: MemoryStore | None = None, embedder: Embedder | None = None
+        self,
+        settings: Settings,
+        *,
+        engine: Engine | None,
+        owns_engine: bool = False,
+        store: MemoryStore | None = None,
+        embedder: Embedder | None = None,
     ) -> None:
-        """`engine` None: memories alone. `store`, `embedder`: those of the settings if left out.
+        """`engine` None: memories alone. `owns_engine`: start and close it. `store`, `embedder`: those of the settings if left out.
 
         Raises ConfigurationError, StorageFull, OSError.
         """
@@ -70,6 +76,7 @@ class Service:
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.version = importlib.metadata.version("recollect")
         self.started_at = now()
+        self._owns_engine = owns_engine
         self.engine: Engine = engine or NoEngine()
         self.announce: Callable[[], None] = lambda: None
         """Called when the engine is reached, at an address that may be a new one, before the first request is answered."""
@@ -110,7 +117,8 @@ class Service:
             return
         if isinstance(self._store, OpeningStore):
             self._store.start()
-        await self.engine.start()
+        if self._owns_engine:
+            await self.engine.start()
         self._watching = asyncio.create_task(self.adapters.watch())
 
     async def close(self) -> None:
@@ -121,7 +129,8 @@ class Service:
             with suppress(asyncio.CancelledError):
                 await self._watching
         await self.adapters.close()
-        await self.engine.close()
+        if self._owns_engine:
+            await self.engine.close()
         await self._opener.close()
         await self._store.close()
         await asyncio.to_thread(self._log.close)

@@ -44,7 +44,7 @@ class Served:
 
     app: FastAPI
     home: Path
-    engine: ScriptedEngine
+    engine: Any
     http: httpx.AsyncClient
     openai: AsyncOpenAI
 

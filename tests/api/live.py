@@ -14,12 +14,12 @@ import uvicorn
 from openai import AsyncOpenAI
 
 from server.app import create_app
-from server.engines.scripted import ScriptedEngine
+from server.engines.base import Engine
 from tests.api.conftest import Served, settings_at, until
 
 
 @asynccontextmanager
-async def listening(home: Path, engine: ScriptedEngine, **sections: dict[str, Any]) -> AsyncGenerator[Served]:
+async def listening(home: Path, engine: Engine, **sections: dict[str, Any]) -> AsyncGenerator[Served]:
     """The application on a free port of 127.0.0.1, ready."""
     app = create_app(settings_at(home, **sections), engine=engine)
     with socket.socket() as listener:

@@ -40,7 +40,7 @@ class ServerProcess:
 
     async def ready(self) -> None:
         """Wait until `/ready` says so."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=30) as http:
+        async with httpx.AsyncClient(base_url=self.url, timeout=120) as http:
 
             async def asked() -> bool:
                 return (await http.get("/ready")).status_code == 200
