@@ -22,6 +22,7 @@ from recollect.invocation import Invocation
 from recollect.settings import Settings, parse
 from server.engines.vllm import VllmEngine
 from trainer.config import TrainConfig
+from trainer.inputs import LogInput, NothingToDo, check_settings, read_logged, tasks_of_log
 from trainer.progress import Listener, Progress
 
 NOTHING_TO_DO = 3
@@ -44,11 +45,18 @@ def train(
     invocation: Invocation = ctx.obj or Invocation()
     settings = invocation.settings(text for text in given if _section(text) in SECTIONS)
     chosen = training_config(config, [text for text in given if _section(text) not in SECTIONS], generated_only=generated_only)
-    url = engine_url or _running_engine(settings.home)
+    check_settings(chosen, settings)
     model = Path(settings.engine.model_path)
     with exclusive(settings.home):
+        log = read_logged(settings.home)
+        try:
+            tasks_of_log(chosen, log)
+        except NothingToDo as exc:
+            typer.echo(exc.message, err=True)
+            raise typer.Exit(NOTHING_TO_DO) from exc
+        url = engine_url or _running_engine(settings.home)
         engine = VllmEngine(url, max_lora_rank=settings.engine.max_lora_rank, model_path=model if model.is_dir() else None)
-        raise typer.Exit(asyncio.run(_train(chosen, settings, engine, as_json=as_json)))
+        asyncio.run(_train(chosen, settings, engine, log, as_json=as_json))
 
 
 def training_config(file: Path | None, overrides: Sequence[str], *, generated_only: bool = False) -> TrainConfig:
@@ -90,28 +98,23 @@ def exclusive(home: Path) -> Generator[None]:
         os.close(descriptor)
 
 
-async def _train(config: TrainConfig, settings: Settings, engine: VllmEngine, *, as_json: bool) -> int:
-    # Imported here: torch takes seconds, and wrong usage is told before.
-    from trainer.inputs import NothingToDo
+async def _train(config: TrainConfig, settings: Settings, engine: VllmEngine, log: LogInput, *, as_json: bool) -> None:
+    # Imported here: torch takes seconds, and that there is nothing to do is told before.
     from trainer.loop import train as run
     from trainer.report import report, table
 
     console = Console(stderr=True, highlight=False)
     try:
         with _shown(console) as listen:
-            result = await run(config, settings, engine, listen=listen)
-    except NothingToDo as exc:
-        console.print(exc.message)
-        return NOTHING_TO_DO
+            result = await run(config, settings, engine, log=log, listen=listen)
     finally:
         await engine.close()
     if as_json:
         print(json.dumps(report(result), indent=1))
-    else:
-        Console().print(table(result))
-        outcome = f"published {result.policy}@v{result.version}" if result.version else f"not published: {result.refusal}"
-        console.print(f"{outcome}; metrics, tasks and figure: {result.run.path}")
-    return 0
+        return
+    Console().print(table(result))
+    outcome = f"published {result.policy}@v{result.version}" if result.version else f"not published: {result.refusal}"
+    console.print(f"{outcome}; metrics, tasks and figure: {result.run.path}")
 
 
 @contextmanager

@@ -70,6 +70,8 @@ class TrainConfig(Frozen):
     """unless_worse: not if the whole interval of the held-out difference lies below 0."""
     make_current: bool = True
     """Whether the published version becomes the current one, which a running server swaps in."""
+    make_current: bool = True
+    """Whether a published version is answered with from now on; false leaves that to `recollect adapters promote`."""
     optimisation: Optimisation = Optimisation()
 
     @model_validator(mode="after")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ from memory_store.store import LanceMemoryStore
 from recollect.errors import ConfigurationError, EngineUnavailable, NotFound
 from recollect.events import LoggedTrajectory
 from recollect.log import read_log
-from recollect.memory import MemoryStore
+from recollect.memory import LOCAL_TENANT, MemoryStore
 from recollect.registry import Registry
 from recollect.settings import Settings
 from server.engines.base import Engine
 from trainer.config import TrainConfig
+from trainer.task_pool import FromLog, from_logged
 
 
 class NothingToDo(NotFound):
@@ -42,9 +42,9 @@ class Parent:
     folder: Path | None
 
 
-async def read_logged(home: Path) -> LogInput:
+def read_logged(home: Path) -> LogInput:
     """The home's whole log, folded. Corrupt lines are left out."""
-    contents = await asyncio.to_thread(read_log, home / "trajectories")
+    contents = read_log(home / "trajectories")
     return LogInput(contents.trajectories, contents.segments)
 
 
@@ -60,6 +60,14 @@ def check_settings(config: TrainConfig, settings: Settings) -> None:
         raise ConfigurationError(
             f"engine.kind {settings.engine.kind!r} gives no token ids to train on; use vllm or attach", param="engine.kind"
         )
+
+
+def tasks_of_log(config: TrainConfig, log: LogInput, pool: str = LOCAL_TENANT) -> FromLog:
+    """The log's tasks. Raises NothingToDo if there is none to train on, unless generated tasks alone were asked for."""
+    found = from_logged(config, log.trajectories, pool)
+    if not found.training and not config.generated_only:
+        raise nothing_to_do(len(log.trajectories), found.left_out)
+    return found
 
 
 def nothing_to_do(num_logged: int, left_out: dict[str, int]) -> NothingToDo:

@@ -25,7 +25,7 @@ from trainer.config import TrainConfig
 from trainer.credit import credit
 from trainer.environments.tasks import Task
 from trainer.evaluate import Difference, Evaluation, evaluate, paired_difference
-from trainer.inputs import LogInput, Parent, check_engine, check_settings, nothing_to_do, opened_store, parent_of, read_logged
+from trainer.inputs import LogInput, Parent, check_engine, check_settings, opened_store, parent_of, read_logged, tasks_of_log
 from trainer.iteration import Timing, iteration_metrics
 from trainer.progress import Listener, Progress, Stage, silent
 from trainer.publish import check_changed, manifest_of
@@ -34,7 +34,7 @@ from trainer.result import TrainResult, held_out_figures
 from trainer.rollout import Rollouts
 from trainer.run_folder import RunFolder
 from trainer.samples import Sample, merge_identical, within_window
-from trainer.task_pool import Draw, TaskPool, assemble, from_logged
+from trainer.task_pool import Draw, TaskPool, assemble
 from trainer.trl_bridge import Learner
 
 GENERATED_SECTION = 1000
@@ -84,10 +84,8 @@ async def train(
     started = time.perf_counter()
     check_settings(config, settings)
     home = settings.home.resolve()
-    log = log or await read_logged(home)
-    logged = from_logged(config, log.trajectories, pool)
-    if not logged.training and not config.generated_only:
-        raise nothing_to_do(len(log.trajectories), logged.left_out)
+    log = log or await asyncio.to_thread(read_logged, home)
+    logged = tasks_of_log(config, log, pool)
     await check_engine(engine)
     registry, alias, folder = Registry(home / "adapters"), settings.agents.policy, RunFolder.create(home)
     parent = parent_of(registry, alias, pool)

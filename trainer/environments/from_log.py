@@ -102,7 +102,8 @@ def _gold(trajectory: Trajectory, feedback: Sequence[Feedback]) -> str:
     """The right answer by the feedback. Raises _Refused if there is none, or feedback contradicts itself."""
     if not feedback:
         raise _Refused("no feedback")
-    corrections = {normalised(_plain(f.correction)): _plain(f.correction) for f in feedback if f.correction is not None}
+    said = [_plain(f.correction) for f in feedback if f.correction is not None]
+    corrections = {normalised(text): text for text in reversed(said)}
     accepted = any(f.accepted for f in feedback)
     rejected = any(_rejected(f) for f in feedback)
     if len(corrections) > 1 or (accepted and (corrections or rejected)):

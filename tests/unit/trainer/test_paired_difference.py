@@ -20,7 +20,7 @@ def test_pairs_with_an_unscored_side_are_left_out() -> None:
     assert found is not None
     assert found.num_pairs == 2
     assert paired_difference([None], [1.0]) is None
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="longer than argument"):
         paired_difference([1.0], [1.0, 1.0])
 
 
