@@ -62,8 +62,9 @@ def create(path: Path, namespace: str, space: Space) -> None:
 
 
 def read(path: Path, older: Snapshot | None, view_rows: int | None) -> Snapshot:
-    """The newest state; with `older`, only what changed since is read. A view is held up to `view_rows` rows (None: any).
+    """The newest state; with `older`, only what changed since is read, unless vectors were missing.
 
+    A view is held up to `view_rows` rows (None: any number).
     A file that another process's clean-up removed while it was read is no error: the newer state is read then.
     """
     for attempt in range(READ_ATTEMPTS):
@@ -82,7 +83,7 @@ def _read(dataset: Any, older: Snapshot | None, view_rows: int | None) -> Snapsh
     if view_rows is not None and dataset.count_rows() > view_rows:
         keys = dataset.to_table(columns=["key"], filter=pc.field("key") >= (seq + 1) * MAX_BATCH)["key"]
         return Snapshot(dataset, dataset.version, namespace, (_pc.max(keys).as_py() or seq * MAX_BATCH) // MAX_BATCH, None)
-    if older is None or older.view is None:
+    if older is None or older.view is None or (VECTOR in dataset.schema.names and older.view.lacks_vectors):
         view = View.of(from_arrow(dataset.to_table(), namespace))
     else:
         closed = (pc.field("seq_to") > seq) & (pc.field("seq_to") < OPEN)
@@ -90,7 +91,7 @@ def _read(dataset: Any, older: Snapshot | None, view_rows: int | None) -> Snapsh
     return Snapshot(dataset, dataset.version, namespace, view.seq, view)
 
 
-def _where(snapshot: Snapshot, condition: pc.Expression, limit: int | None = None) -> list[Row]:
+def _where(snapshot: Snapshot, condition: pc.Expression | str, limit: int | None = None) -> list[Row]:
     rows = from_arrow(snapshot.dataset.to_table(filter=condition, limit=limit), snapshot.namespace)
     return sorted(rows, key=lambda row: row.key)
 
@@ -129,8 +130,13 @@ def current(snapshot: Snapshot, ids: Iterable[str]) -> dict[str, Row]:
 
 
 def commit(snapshot: Snapshot, rows: Sequence[Row], seq: int) -> Snapshot:
-    """Write rows by key, new ones and closed ones, in one Lance commit on top of `snapshot`. Raises CommitConflict, StorageFull."""
+    """Write rows by key, new ones and closed ones, in one Lance commit on top of `snapshot`. Raises CommitConflict, StorageFull.
+
+    A compaction, or vectors that were filled in, may have come between: then the state is read again.
+    """
     dataset = _merge(snapshot, rows)
+    if dataset.version != snapshot.version + 1:
+        return read(Path(dataset.uri), snapshot, None if snapshot.view is not None else 0)
     view = None if snapshot.view is None else snapshot.view.advanced(rows)
     return replace(snapshot, dataset=dataset, version=dataset.version, seq=seq, view=view)
 
@@ -192,8 +198,8 @@ def _dimension(fields: pa.Schema) -> int:
 
 
 def without_vector(snapshot: Snapshot, limit: int) -> list[Row]:
-    """Some current rows that have no vector yet."""
-    return _where(snapshot, (pc.field("seq_to") == OPEN) & pc.field(VECTOR).is_null(), limit)
+    """Some current rows that have no vector yet. Lance takes no expression over a vector, hence the text, which is constant."""
+    return _where(snapshot, f"seq_to = {OPEN} AND {VECTOR} IS NULL", limit)
 
 
 def _guarded(write: Callable[[], object]) -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from memory_store.embedders.base import Embedder
 from memory_store.table import NamespaceTable
-from recollect.errors import RecollectError
 
 BATCH = 256
 log = logging.getLogger(__name__)
@@ -20,7 +19,7 @@ async def fill_vectors(table: NamespaceTable, embedder: Embedder) -> int:
     try:
         while (count := await _fill_some(table, embedder)) is not None:
             filled += count
-    except RecollectError as exc:
+    except Exception as exc:  # noqa: BLE001 - the end of a background task: nobody else would ever tell of the failure
         log.warning("some memories of %s have no vector yet and are found by their words only: %s", table.namespace, exc)
     return filled
 
@@ -37,5 +36,4 @@ async def _fill_some(table: NamespaceTable, embedder: Embedder) -> int | None:
         await asyncio.to_thread(disk.fill, snapshot, [replace(row, vector=vector) for row, vector in zip(rows, vectors, strict=True)])
     except disk.CommitConflict:
         return 0
-    table.forget_view()
     return len(rows)

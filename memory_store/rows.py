@@ -51,8 +51,11 @@ class Row:
 
 
 def new_row(record: MemoryRecord, index: int, vector: NDArray[np.float32] | None = None) -> Row:
-    """A row whose terms are read from the record's text; a tombstone has none."""
-    return Row(record, index, () if record.seq_to == record.seq_from else tuple(terms_of(record.text)), vector)
+    """A row with its terms: those of the text, and the day that it is about, because questions name days. A tombstone has none."""
+    if record.seq_to == record.seq_from:
+        return Row(record, index, ())
+    day = f"{record.valid_at:%d %B %Y}" if record.valid_at else ""
+    return Row(record, index, (*terms_of(record.text), *terms_of(day)), vector)
 
 
 def last_seq(rows: Sequence[Row]) -> int:

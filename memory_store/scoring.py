@@ -113,19 +113,14 @@ def _top(scores: Floats, limit: int) -> NDArray[np.intp]:
 
 
 def fuse(dense: Floats, text: Floats) -> Floats:
-    """One score of cosines and BM25 scores of the same rows: a convex combination, each part scaled to at most 1 for the query.
+    """One score of cosines and BM25 scores of the same rows: a convex combination, each part divided by its maximum for the query.
 
-    Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval" (2023): better than reciprocal ranks. A row
-    without a vector (NaN) has the lowest cosine.
+    Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval" (2023): better than reciprocal ranks. A
+    negative cosine counts as 0, and so does a row without a vector (NaN).
     """
-    known = dense[~np.isnan(dense)]
-    if not len(known):
-        return _to_one(text, 0.0)
-    low = float(known.min())
-    meaning = _to_one(np.where(np.isnan(dense), low, dense), low)
-    return (DENSE_WEIGHT * meaning + (1 - DENSE_WEIGHT) * _to_one(text, 0.0)).astype(np.float32)
+    return (DENSE_WEIGHT * _to_one(np.nan_to_num(dense)) + (1 - DENSE_WEIGHT) * _to_one(text)).astype(np.float32)
 
 
-def _to_one(scores: Floats, low: float) -> Floats:
-    span = float(scores.max(initial=low)) - low
-    return ((scores - low) / span if span > 0 else np.zeros_like(scores)).astype(np.float32)
+def _to_one(scores: Floats) -> Floats:
+    highest = float(scores.max(initial=0)) or 1.0
+    return (np.maximum(scores, 0) / highest).astype(np.float32)

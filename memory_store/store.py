@@ -69,6 +69,11 @@ class LanceMemoryStore:
     def embedder(self) -> Embedder | None:
         return self._embedder
 
+    @property
+    def held_rows(self) -> int:
+        """How many rows all views hold now."""
+        return sum(opened.table.held_rows for opened in self._open.values())
+
     async def apply(self, namespace: Namespace, writes: Sequence[MemoryWrite]) -> Applied:
         """Commit `writes`, all or nothing; returns after the commit.
 
@@ -126,11 +131,11 @@ class LanceMemoryStore:
         return [Namespace.parse(name, tenant=tenant) for name in sorted(names)]
 
     async def attach(self, embedder: Embedder) -> None:
-        """Use an embedder that became ready after the start: texts that were stored without a vector get theirs."""
+        """Use an embedder that became ready after the start; returns when texts stored without a vector have theirs."""
         self._embedder = CachedEmbedder(embedder)
-        for namespace, opened in self._open.items():
+        for opened in self._open.values():
             opened.table.reset(Space(embedder.id, embedder.dimension))
-            self._fill(namespace, opened)
+        await asyncio.gather(*(fill_vectors(opened.table, self._embedder) for opened in self._open.values()))
 
     async def close(self) -> None:
         """Commit what is queued, leave the tables tidy, and release files."""
@@ -158,7 +163,7 @@ class LanceMemoryStore:
 
     def _trim(self) -> None:
         """Let the least used views go while all together are too large, and the least used tables while they are too many."""
-        held = sum(opened.table.held_rows for opened in self._open.values())
+        held = self.held_rows
         for opened in list(self._open.values())[:-1]:
             if held <= self._held_rows:
                 break
@@ -174,7 +179,7 @@ class LanceMemoryStore:
     async def _connection(self, folder: Path) -> Any:
         if folder.name not in self._connections:
             self._connections[folder.name] = asyncio.create_task(_connect(folder))
-        return await self._connections[folder.name]
+        return await asyncio.shield(self._connections[folder.name])
 
 
 async def _connect(folder: Path) -> Any:

@@ -113,6 +113,13 @@ class View:
         later = np.concatenate([segment.seq_from for segment in self._segments]) > seq
         return View(self._segments, np.where(later, 0, seq_to), seq)
 
+    @property
+    def lacks_vectors(self) -> bool:
+        """Whether a current row has no vector."""
+        alive = self._alive(None)
+        blanks = (np.ones(len(s.rows), np.bool_) if s.matrix is None else np.isnan(s.matrix[:, 0]) for s in self._segments)
+        return any(bool((blank & alive[start : start + len(blank)]).any()) for start, blank in zip(self._starts, blanks, strict=False))
+
     def row(self, memory_id: str) -> Row | None:
         """The current row of an id."""
         place = next((place for place, _ in self._versions(memory_id) if self._seq_to[place] == OPEN), None)

@@ -70,22 +70,29 @@ class Writer:
         if self._since_compaction:
             await self._compact(IDLE_ROWS)
 
-    async def _work(self) -> None:
+    async def _work(self, *, tidy: bool = False) -> None:
+        """Commit until nothing waits; then wake up again after a while to tidy, once."""
         if self._timer:
             self._timer.cancel()
+        if tidy:
+            await self._compact(IDLE_ROWS)
         while self._waiting:
             batches, self._waiting = self._waiting, []
             try:
                 await self._commit(batches)
-            except Exception as exc:  # noqa: BLE001 - the failure is every waiting caller's, and the writer goes on
+            except asyncio.CancelledError:
+                _fail(batches, RecollectError(f"the writer of {self._table.namespace} was stopped"))
+                raise
+            except BaseException as exc:  # noqa: BLE001 - the failure is every waiting caller's; a panic of Lance is no Exception
                 _fail(batches, exc)
             if self._since_compaction >= COMPACT_EVERY:
                 await self._compact(TIER_ROWS)
-        self._timer = asyncio.get_running_loop().call_later(self._idle_s, self._tidy)
+        if self._since_compaction:
+            self._timer = asyncio.get_running_loop().call_later(self._idle_s, self._tidy)
 
     def _tidy(self) -> None:
         if not self.busy and self._since_compaction:
-            self._task = asyncio.create_task(self._compact(IDLE_ROWS))
+            self._task = asyncio.create_task(self._work(tidy=True))
 
     async def _commit(self, batches: Sequence[Batch]) -> None:
         from memory_store import disk
@@ -119,17 +126,16 @@ class Writer:
         """Join small fragments. What fails here is tried again later; no write depends on it."""
         from memory_store import disk
 
-        snapshot = await self._table.snapshot()
-        if snapshot is None:
-            return
         try:
+            snapshot = await self._table.snapshot()
+            if snapshot is None:
+                return
             self._table.advance(await asyncio.to_thread(disk.compact, snapshot, rows_per_fragment, self._keep))
+            self._since_compaction = 0
         except disk.CommitConflict:
-            return
-        except RecollectError as exc:
+            log.info("compaction of %s gave way to another process", self._table.namespace)
+        except Exception as exc:  # noqa: BLE001 - the end of a background task; the writes themselves are safe
             log.warning("compaction of %s failed: %s", self._table.namespace, exc)
-            return
-        self._since_compaction = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +180,7 @@ def _acknowledge(batches: Sequence[Batch], outcome: Outcome) -> None:
             batch.done.set_result(Applied(seq=result[0], records=result[1].records))
 
 
-def _fail(batches: Sequence[Batch], exc: Exception) -> None:
+def _fail(batches: Sequence[Batch], exc: BaseException) -> None:
     for batch in batches:
         if not batch.done.done():
             batch.done.set_exception(exc)

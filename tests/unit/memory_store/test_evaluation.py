@@ -24,7 +24,8 @@ def test_a_locomo_file_is_read_with_captions_dates_and_split_evidence() -> None:
     second = conversation.turns[1]
     assert (second.id, second.at and second.at.isoformat()) == ("D1:2", "2031-03-04T09:15:00+00:00")
     assert second.text == (
-        "Tobin: Lovely. I spent the weekend repairing my grandfather's accordion. (shares a photo: an accordion with a torn bellows on a table)"
+        "Tobin: Lovely. I spent the weekend repairing my grandfather's accordion. "
+        "(shares a photo: an accordion with a torn bellows on a table)"
     )
     assert [(sorted(q.evidence), q.unresolved) for q in conversation.questions][2:4] == [(["D2:1", "D2:2"], 0), (["D2:2"], 1)]
 
