@@ -15,6 +15,8 @@ from recollect.settings import EngineSettings
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes as the highest rank."""
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+CPU_FLAGS = ("--enforce-eager", "--no-enable-chunked-prefill")
+"""A request with a seed whose prompt is taken in chunks ends vLLM 0.32 on a CPU ("CPU Generator does not use offset")."""
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -88,7 +90,9 @@ def command(settings: EngineSettings, port: int) -> list[str]:
         arguments["--max-model-len"] = str(settings.max_model_len)
     if settings.gpu_memory_utilization is not None and not on_cpu():
         arguments["--gpu-memory-utilization"] = str(settings.gpu_memory_utilization)
-    flags = ["--enable-lora", "--disable-uvicorn-access-log", *(["--enforce-eager"] if on_cpu() else [])]
+    # A request with a seed that is prefilled in parts ends vLLM 0.32 on a CPU (its generators have no offset to set back).
+    cpu_flags = ["--enforce-eager", "--no-enable-chunked-prefill"] if on_cpu() else []
+    flags = ["--enable-lora", "--disable-uvicorn-access-log", *cpu_flags]
     pairs = [part for pair in arguments.items() for part in pair]
     module = "vllm.entrypoints.openai.api_server"
     return [sys.executable, "-m", module, *pairs, *flags, "--lora-target-modules", *PROJECTIONS, *settings.arguments]

@@ -100,6 +100,17 @@ async def test_a_seed_decides_the_answer(engine: VllmChild) -> None:
     assert await sampled(1) != await sampled(2)
 
 
+async def test_a_crowd_of_seeded_requests_is_answered_as_each_alone(engine: VllmChild) -> None:
+    prompts = [[5 + k] * 150 for k in range(32)]
+
+    async def sampled(k: int) -> list[int] | None:
+        sampling = Sampling(temperature=1.0, seed=k, max_tokens=4, ignore_eos=True)
+        return (await collect(engine.complete(prompts[k], policy=base_of(engine), sampling=sampling)))[0].token_ids
+
+    together = await asyncio.gather(*(sampled(k) for k in range(len(prompts))))
+    assert together[:4] == [await sampled(k) for k in range(4)]
+
+
 async def test_log_probabilities_are_of_what_was_sampled_from(engine: VllmChild) -> None:
     certain = await answer(engine, sampling=Sampling(temperature=1.0, top_p=1e-6, seed=1, max_tokens=8, ignore_eos=True))
     assert certain.logprobs == pytest.approx([0.0] * 8, abs=1e-6)

@@ -86,7 +86,7 @@ def test_the_command_is_what_exact_tokens_need(model: Path, monkeypatch: pytest.
         "--logprobs-mode processed_logprobs",
         "--max-lora-rank 16",
         "--dtype float32",
-        "--enforce-eager",
+        "--enforce-eager --no-enable-chunked-prefill",
         "--max-model-len 1024",
         "--enable-lora",
     ):
