@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import lance
 import pyarrow as pa
@@ -27,6 +27,10 @@ from recollect.errors import ConfigurationError, RecollectError, StorageFull
 from recollect.memory import Kind, MemoryRecord
 
 READ_ATTEMPTS = 5
+CACHE_BYTES = 32 * 2**20
+_session = cast(Any, lance).Session(index_cache_size_bytes=CACHE_BYTES, metadata_cache_size_bytes=CACHE_BYTES)
+"""One for all tables: by default every opened table may fill gigabytes with the manifests of old versions."""
+T = TypeVar("T")
 _pc = cast(Any, pc)
 
 
@@ -43,6 +47,10 @@ class Snapshot:
     namespace: str
     seq: int
     view: View | None
+
+
+def _open(path: Path | str) -> Any:
+    return lance.dataset(path, session=_session)
 
 
 def exists(path: Path) -> bool:
@@ -68,7 +76,7 @@ def read(path: Path, older: Snapshot | None, view_rows: int | None) -> Snapshot:
     A file that another process's clean-up removed while it was read is no error: the newer state is read then.
     """
     for attempt in range(READ_ATTEMPTS):
-        dataset = lance.dataset(path)
+        dataset = _open(path)
         try:
             return _read(dataset, older, view_rows)
         except OSError as exc:
@@ -147,15 +155,18 @@ def fill(snapshot: Snapshot, rows: Sequence[Row]) -> None:
 
 
 def _merge(snapshot: Snapshot, rows: Sequence[Row]) -> Any:
-    dataset = snapshot.dataset.checkout_version(snapshot.version)
-    merge = dataset.merge_insert("key").when_matched_update_all().when_not_matched_insert_all().use_index(False).conflict_retries(0)
-    _guarded(lambda: merge.execute(to_arrow(rows, dataset.schema)))
-    return dataset
+    def merge() -> Any:
+        dataset = snapshot.dataset.checkout_version(snapshot.version)
+        builder = dataset.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
+        builder.use_index(False).conflict_retries(0).execute(to_arrow(rows, dataset.schema))
+        return dataset
+
+    return _guarded(merge)
 
 
 def compact(snapshot: Snapshot, rows_per_fragment: int, keep: timedelta) -> Snapshot:
     """Join fragments smaller than `rows_per_fragment`, drop versions older than `keep`. Raises CommitConflict, StorageFull."""
-    dataset = lance.dataset(snapshot.dataset.uri)
+    dataset = _open(snapshot.dataset.uri)
     _guarded(lambda: dataset.optimize.compact_files(target_rows_per_fragment=rows_per_fragment, num_threads=1))
     _guarded(lambda: dataset.cleanup_old_versions(keep, error_if_tagged_old_versions=False))
     return read(Path(dataset.uri), snapshot, None if snapshot.view is not None else 0)
@@ -163,7 +174,7 @@ def compact(snapshot: Snapshot, rows_per_fragment: int, keep: timedelta) -> Snap
 
 def written(folder: Path) -> list[str]:
     """The namespaces of a tenant's folder that hold or held a memory."""
-    tables = [lance.dataset(path) for path in folder.glob("*.lance") if exists(path)]
+    tables = [_open(path) for path in folder.glob("*.lance") if exists(path)]
     return [table.schema.metadata[b"namespace"].decode() for table in tables if table.count_rows()]
 
 
@@ -187,7 +198,7 @@ def check_space(snapshot: Snapshot, space: Space) -> Snapshot:
             f"{space.embedder} ({space.dimension}); set embedder.kind and embedder.model back, or store the memories in a new home",
             param="embedder",
         )
-    dataset = lance.dataset(snapshot.dataset.uri)
+    dataset = _open(snapshot.dataset.uri)
     _guarded(lambda: dataset.add_columns(pa.field(VECTOR, pa.list_(pa.float32(), space.dimension))))
     _guarded(lambda: dataset.update_schema_metadata({"embedder": space.embedder}))
     return read(Path(dataset.uri), snapshot, None if snapshot.view is not None else 0)
@@ -202,13 +213,16 @@ def without_vector(snapshot: Snapshot, limit: int) -> list[Row]:
     return _where(snapshot, f"seq_to = {OPEN} AND {VECTOR} IS NULL", limit)
 
 
-def _guarded(write: Callable[[], object]) -> None:
+def _guarded(write: Callable[[], T]) -> T:
+    """Run a write. A version that another process's clean-up removed under it is a conflict too."""
     try:
-        write()
-    except OSError as exc:
+        return write()
+    except (OSError, ValueError) as exc:
         text = str(exc).lower()
-        if "concurrent" in text or "conflict" in text:
+        if any(word in text for word in ("concurrent", "conflict", "not found")):
             raise CommitConflict(str(exc)) from exc
+        if isinstance(exc, ValueError):
+            raise
         raise translated(exc, "the memory store") from exc
 
 

@@ -27,6 +27,7 @@ from recollect.memory import Applied, Kind, MemoryRecord, MemoryWrite, Namespace
 
 VIEW_ROWS = 20_000
 HELD_ROWS = 60_000
+CACHE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,13 @@ class LanceMemoryStore:
         *,
         view_rows: int = VIEW_ROWS,
         held_rows: int = HELD_ROWS,
-        idle_s: float = 10.0,
-        keep_versions: timedelta = timedelta(minutes=1),
+        idle_s: float = 15.0,
+        keep_versions: timedelta = timedelta(seconds=10),
     ) -> None:
-        """`idle_s`: compact a table this long after its last write. `keep_versions`: files that other processes may still read."""
+        """`idle_s`: tidy a table this long after its last write, when even the last versions are older than `keep_versions`.
+
+        `keep_versions`: how long replaced files stay for other processes that may be reading them.
+        """
         self._root = root
         self._embedder = CachedEmbedder(embedder) if embedder else None
         self._view_rows = view_rows
@@ -185,7 +189,8 @@ class LanceMemoryStore:
 async def _connect(folder: Path) -> Any:
     """LanceDB's connection. The import takes a second, so it happens in a thread, with the first table."""
     lancedb = await asyncio.to_thread(importlib.import_module, "lancedb")
-    return await lancedb.connect_async(str(folder), read_consistency_interval=timedelta(0))
+    session = lancedb.Session(index_cache_size_bytes=CACHE_BYTES, metadata_cache_size_bytes=CACHE_BYTES)
+    return await lancedb.connect_async(str(folder), read_consistency_interval=timedelta(0), session=session)
 
 
 def _written(folder: Path) -> Sequence[str]:

@@ -34,6 +34,7 @@ class NamespaceTable:
         self._lock = asyncio.Lock()
         self._handle: Any = None
         self._snapshot: disk.Snapshot | None = None
+        self._whole: disk.Snapshot | None = None
 
     async def snapshot(self) -> disk.Snapshot | None:
         """The newest state, read again only if somebody committed; None while the table does not exist."""
@@ -50,10 +51,13 @@ class NamespaceTable:
         state = await self.snapshot()
         if state is None:
             return View.of(())
-        if state.view is None:
-            state = await asyncio.to_thread(self._read, None, None)
-        assert state.view is not None
-        return state.view
+        if state.view is not None:
+            return state.view
+        async with self._lock:
+            if self._whole is None or self._whole.version != state.version:
+                self._whole = await asyncio.to_thread(self._read, self._whole, None)
+            assert self._whole.view is not None
+            return self._whole.view
 
     async def get(self, memory_id: str, as_of: int | None) -> MemoryRecord | None:
         """The version that is current, or was at `as_of`."""
@@ -102,16 +106,16 @@ class NamespaceTable:
     def reset(self, space: Space) -> None:
         """From now on the table's vectors are of `space`."""
         self.space = space
-        self._snapshot = None
+        self.forget_view()
 
     def forget_view(self) -> None:
         """Give the memory of the view back; the next read builds it again."""
-        self._snapshot = None
+        self._snapshot = self._whole = None
 
     @property
     def held_rows(self) -> int:
-        """How many rows the view holds now."""
-        return len(self._snapshot.view) if self._snapshot and self._snapshot.view is not None else 0
+        """How many rows are held in memory now."""
+        return sum(len(state.view) for state in (self._snapshot, self._whole) if state and state.view is not None)
 
     async def _opened(self) -> Any:
         if self._handle is None:
