@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from recollect.model import Frozen
 from trainer.environments.from_log import WINDOW
+from trainer.rewards.score import RewardWeights
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -61,8 +62,7 @@ class TrainConfig(Frozen):
     reading_share: float = Field(default=0.5, ge=0, le=1)
     """Share of generated tasks that are documents; the others are dialogues."""
     num_sections: int = Field(default=3, ge=1)
-    exact_match_weight: float = Field(default=1.0, ge=0)
-    format_weight: float = Field(default=0.1, ge=0)
+    rewards: RewardWeights = RewardWeights()
     held_out_tasks: int = Field(default=64, ge=1)
     samples_per_task: int = Field(default=4, ge=1)
     """Sampled answers a held-out task; a greedy one is taken besides."""
@@ -73,9 +73,3 @@ class TrainConfig(Frozen):
     make_current: bool = True
     """Whether a published version is answered with from now on; false leaves that to `recollect adapters promote`."""
     optimisation: Optimisation = Optimisation()
-
-    @model_validator(mode="after")
-    def _rewarded(self) -> Self:
-        if self.exact_match_weight == 0 and self.format_weight == 0:
-            raise ValueError("one of exact_match_weight and format_weight must be above 0")
-        return self

@@ -102,7 +102,7 @@ async def train(
     async with opened_store(store, settings) as memory:
         candidates = Candidates(engine, learner, folder.candidates, alias=alias, run_id=folder.id)
         agents = build_agents(settings.agents, settings.prompt_pack)
-        rollouts = Rollouts(engine, memory, agents, config.concurrency, config.exact_match_weight, config.format_weight)
+        rollouts = Rollouts(engine, memory, agents, config.concurrency, config.rewards)
         run = Run(config, settings, pool, folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, listen)
         try:
             first = await candidates.begin(parent.folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from recollect.errors import EngineError
 from recollect.memory import MemoryStore
@@ -14,6 +14,7 @@ from server.agents.base import Agent
 from server.engines.base import Engine, Sampling
 from trainer.environments.base import Environment
 from trainer.environments.tasks import Task
+from trainer.rewards.score import RewardWeights
 
 SamplingOf = Callable[[Task, int], Sampling]
 """The sampling of a task's sibling."""
@@ -27,8 +28,7 @@ class Rollouts:
     store: MemoryStore
     agents: Mapping[str, Agent]
     concurrency: int = 64
-    exact_match_weight: float = 1.0
-    format_weight: float = 0.1
+    weights: RewardWeights = field(default_factory=RewardWeights)
 
     async def groups(
         self,
@@ -66,8 +66,7 @@ class Rollouts:
             engine=self.engine,
             policies=dict.fromkeys(agent.aliases, policy),
             sampling=sampling,
-            exact_match_weight=self.exact_match_weight,
-            format_weight=self.format_weight,
+            weights=self.weights,
         )
         trajectory = await environment.run(agent)
         return trajectory.model_copy(update={"rewards": environment.score(trajectory)})

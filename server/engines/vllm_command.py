@@ -90,9 +90,7 @@ def command(settings: EngineSettings, port: int) -> list[str]:
         arguments["--max-model-len"] = str(settings.max_model_len)
     if settings.gpu_memory_utilization is not None and not on_cpu():
         arguments["--gpu-memory-utilization"] = str(settings.gpu_memory_utilization)
-    # A request with a seed that is prefilled in parts ends vLLM 0.32 on a CPU (its generators have no offset to set back).
-    cpu_flags = ["--enforce-eager", "--no-enable-chunked-prefill"] if on_cpu() else []
-    flags = ["--enable-lora", "--disable-uvicorn-access-log", *cpu_flags]
+    flags = ["--enable-lora", "--disable-uvicorn-access-log", *(CPU_FLAGS if on_cpu() else ())]
     pairs = [part for pair in arguments.items() for part in pair]
     module = "vllm.entrypoints.openai.api_server"
     return [sys.executable, "-m", module, *pairs, *flags, "--lora-target-modules", *PROJECTIONS, *settings.arguments]

@@ -74,11 +74,27 @@ def test_another_model_serves_logs_trains_one_update_and_swaps(tmp_path: Path) -
 
 
 def _train(home: Path, model: Path) -> dict[str, object]:
-    overrides = ["iterations=1", "tasks_per_iteration=3", "group_size=6", "held_out_tasks=2", "rewards.f1=1.0", "max_tokens=24"]
+    overrides = [
+        "iterations=1",
+        "tasks_per_iteration=3",
+        "group_size=6",
+        "held_out_tasks=2",
+        "samples_per_task=1",
+        "rewards.f1=1.0",
+        "max_answer_tokens=24",
+    ]
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "recollect", "--home", str(home), "train", "--json", f"base_model={model}", "prompts=default"),
-            *("section_tokens=400", "memory_tokens=24", "logged_only=true", *overrides),
+            *(sys.executable, "-m", "recollect", "--home", str(home), "train", "--json", f"engine.model={model}"),
+            *(
+                "agents.prompts=default",
+                "agents.writing=operations",
+                "agents.section_tokens=400",
+                "agents.memory_tokens=24",
+                "embedder.kind=none",
+                "min_logged_share=1",
+                *overrides,
+            ),
         ],
         capture_output=True,
         text=True,

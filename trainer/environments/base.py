@@ -14,7 +14,7 @@ from server.agents.base import Agent, AgentContext, AgentRequest
 from server.agents.recorder import Recorder
 from server.engines.base import Engine, Sampling
 from trainer.environments.tasks import Task
-from trainer.rewards.score import score
+from trainer.rewards.score import RewardWeights, score
 
 CHANNEL = "training"
 
@@ -28,8 +28,7 @@ class Environment:
     engine: Engine
     policies: Mapping[str, Policy]
     sampling: Sampling
-    exact_match_weight: float = 1.0
-    format_weight: float = 0.1
+    weights: RewardWeights = field(default_factory=RewardWeights)
     _recorders: list[Recorder] = field(default_factory=list[Recorder])
     _used: bool = False
 
@@ -73,7 +72,7 @@ class Environment:
 
     def score(self, trajectory: Trajectory) -> list[Reward]:
         """The rewards of what was done; a failed trajectory is not scored."""
-        return score(self.task, trajectory, exact_match_weight=self.exact_match_weight, format_weight=self.format_weight)
+        return score(self.task, trajectory, self.weights)
 
     async def _rolled_out(self, agent: Agent, identity: str) -> str:
         for number, turn in enumerate(self.task.conversation):

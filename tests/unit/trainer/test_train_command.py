@@ -40,7 +40,7 @@ def test_a_file_and_overrides_make_the_configuration(tmp_path: Path) -> None:
         (["group_size=1"], "group_size"),
         (["iterations"], "write key=value"),
         (["seed.x=1"], "seed"),
-        (["exact_match_weight=0", "format_weight=0"], "must be above 0"),
+        (["rewards.exact_match=0", "rewards.format=0"], "must be above 0"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_was_meant(overrides: list[str], message: str) -> None:
