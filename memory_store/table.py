@@ -33,6 +33,7 @@ class NamespaceTable:
         self._view_rows = view_rows
         self._lock = asyncio.Lock()
         self._handle: Any = None
+        self._checked: Space | None = None
         self._snapshot: disk.Snapshot | None = None
         self._whole: disk.Snapshot | None = None
 
@@ -42,8 +43,10 @@ class NamespaceTable:
             if self._snapshot is None and not await asyncio.to_thread(self._exists):
                 return None
             handle = await self._opened()
-            if self._snapshot is None or await handle.version() != self._snapshot.version:
+            space = self.space
+            if self._snapshot is None or self._checked != space or await handle.version() != self._snapshot.version:
                 self._snapshot = await asyncio.to_thread(self._read, self._snapshot, self._view_rows)
+                self._checked = space
             return self._snapshot
 
     async def view(self) -> View:
@@ -106,7 +109,6 @@ class NamespaceTable:
     def reset(self, space: Space) -> None:
         """From now on the table's vectors are of `space`."""
         self.space = space
-        self.forget_view()
 
     def forget_view(self) -> None:
         """Give the memory of the view back; the next read builds it again."""
@@ -126,8 +128,7 @@ class NamespaceTable:
         return _disk().exists(self.path)
 
     def _read(self, older: disk.Snapshot | None, view_rows: int | None) -> disk.Snapshot:
-        snapshot = _disk().read(self.path, older, view_rows)
-        return snapshot if older else _disk().check_space(snapshot, self.space)
+        return _disk().check_space(_disk().read(self.path, older, view_rows), self.space)
 
 
 def _disk() -> Any:

@@ -190,13 +190,14 @@ async def test_an_embedder_that_comes_later_gives_vectors_to_what_was_stored_bef
     assert set((await store.search(NS, "bicycle"))[0].parts) == {"text"}
     writes = (store.apply(NS, [add(f"c{i}", f"a green bicycle {i}")]) for i in range(5))
     await asyncio.gather(store.attach(HashEmbedder()), *writes)
+    assert (await store.apply(NS, [add("d", "a grey bicycle")])).seq == 7
     await store.attach(HashEmbedder())
-    assert len(await store.search(NS, "bicycle", mode="dense")) == 7
+    assert len(await store.search(NS, "bicycle", mode="dense")) == 8
     assert set((await store.search(NS, "red bicycle"))[0].parts) == {"dense", "text"}
     await store.close()
     again = LanceMemoryStore(tmp_path, HashEmbedder())
-    assert len(await again.search(NS, "bicycle", mode="dense")) == 7
-    assert await again.seq(NS) == 6
+    assert len(await again.search(NS, "bicycle", mode="dense")) == 8
+    assert await again.seq(NS) == 7
     await again.close()
 
 
