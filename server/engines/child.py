@@ -42,7 +42,7 @@ class VllmChild:
         self.base = vllm_command.base_name(settings)
         self.window: int | None = settings.max_model_len
         self.log_path = log_dir.absolute() / LOG_NAME
-        self._settings = settings
+        self.settings = settings
         self._report = report
         self._live: VllmEngine | None = None
         self._process: KeptProcess | None = None
@@ -50,7 +50,7 @@ class VllmChild:
         self._adapters: dict[str, tuple[Policy, str]] = {}
         self._changed = asyncio.Condition()
         self._detail = "not started"
-        self._failures = 0
+        self._failed_starts = 0
         self._load_s = 30.0
         self._expected_at = time.monotonic()
         self._port = 0
@@ -115,10 +115,10 @@ class VllmChild:
 
     async def ready(self, timeout_s: float | None = None) -> None:
         """Wait until requests are answered. EngineUnavailable if the start fails, or takes longer than `timeout_s`."""
-        failures = self._failures
+        failed = self._failed_starts
         try:
             async with asyncio.timeout(timeout_s), self._changed:
-                await self._changed.wait_for(lambda: self._live is not None or self._failures > failures)
+                await self._changed.wait_for(lambda: self._live is not None or self._failed_starts > failed)
         except TimeoutError as exc:
             raise EngineUnavailable(f"the engine is not ready after {timeout_s:.0f} s: {self._detail}") from exc
         if self._live is None:
@@ -148,8 +148,7 @@ class VllmChild:
                 reason = await self._one_life()
             except (OSError, RecollectError) as exc:
                 reason = str(exc)
-            backoff = min(FIRST_BACKOFF_S * 2 ** min(self._failures, 10), LAST_BACKOFF_S)
-            self._failures += 1
+            backoff = min(FIRST_BACKOFF_S * 2 ** min(max(self._failed_starts - 1, 0), 10), LAST_BACKOFF_S)
             self._expected_at = time.monotonic() + backoff + self._load_s
             await self._tell(f"the engine ended: {reason}; starting it again in {backoff:.0f} s (its log: {self.log_path})")
             await asyncio.sleep(backoff)
@@ -163,31 +162,33 @@ class VllmChild:
             log = await asyncio.to_thread(StartLog, self.log_path)
             began = time.monotonic()
             self._expected_at = began + self._load_s
-            await self._tell(f"starting vLLM on {self._settings.model_path}")
+            await self._tell(f"starting vLLM on {self.settings.model_path}")
             self._process = await KeptProcess.start(
-                vllm_command.command(self._settings, self._port),
-                environ=vllm_command.environment(self._settings),
+                vllm_command.command(self.settings, self._port),
+                environ=vllm_command.environment(self.settings),
                 log=self.log_path,
                 cwd=self.log_path.parent,
             )
             engine = VllmEngine(
                 f"http://127.0.0.1:{self._port}",
                 base=self.base,
-                timeout_s=self._settings.request_timeout_s,
-                max_lora_rank=self._settings.max_lora_rank,
-                model_path=vllm_command.local_folder(self._settings),
+                timeout_s=self.settings.request_timeout_s,
+                max_lora_rank=self.settings.max_lora_rank,
+                model_path=vllm_command.local_folder(self.settings),
             )
             ended = asyncio.create_task(self._process.wait())
             if reason := await self._come_up(engine, log, ended):
                 return reason
             await self._reload(engine)
             self._load_s = time.monotonic() - began
-            self._failures = 0
+            self._failed_starts = 0
             self.window = engine.window
             self._live = engine
             await self._tell(f"ready after {self._load_s:.0f} s: {self.base}, window {self.window} tokens")
             return await self._watch(engine, ended)
         finally:
+            if self._live is None:
+                self._failed_starts += 1
             self._live = None
             if self._process is not None:
                 await self._process.stop()
@@ -199,7 +200,7 @@ class VllmChild:
 
     async def _come_up(self, engine: VllmEngine, log: StartLog, ended: asyncio.Task[int]) -> str | None:
         """Wait until it answers; tell its progress. Returns why it did not come up."""
-        deadline = time.monotonic() + self._settings.start_timeout_s
+        deadline = time.monotonic() + self.settings.start_timeout_s
         while time.monotonic() < deadline:
             for phase in await asyncio.to_thread(log.phases):
                 await self._tell(phase)
@@ -208,7 +209,7 @@ class VllmChild:
             if (await engine.health()).ready:
                 return None
             await asyncio.wait({ended}, timeout=POLL_S)
-        return f"it was not ready within engine.start_timeout_s = {self._settings.start_timeout_s:.0f} s"
+        return f"it was not ready within engine.start_timeout_s = {self.settings.start_timeout_s:.0f} s"
 
     async def _reload(self, engine: VllmEngine) -> None:
         """Load the adapters of the life before. One that fits no longer is told and left out; calls to it are NotFound."""
