@@ -1,0 +1,185 @@
+"""A whole training run on a tiny model: real log, memory, TRL and registry; only the engine is scripted."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from recollect.errors import AdapterRefused, EngineUnavailable
+from recollect.events import LogEvent
+from recollect.log import LogWriter
+from recollect.messages import user
+from recollect.registry import CONFIG, WEIGHTS, Registry
+from recollect.settings import LogSettings, Settings, load
+from recollect.trajectory import Feedback, Trajectory
+from server.engines.scripted import ScriptedCall, ScriptedEngine, Trouble
+from tests.contract.tiny_model import save_tiny_model
+from trainer.config import TrainConfig
+from trainer.inputs import NothingToDo
+from trainer.loop import train
+from trainer.progress import Progress
+
+SMALL: dict[str, Any] = {
+    "iterations": 3,
+    "tasks_per_iteration": 4,
+    "group_size": 4,
+    "generated_tasks": 8,
+    "held_out_tasks": 4,
+    "samples_per_task": 2,
+    "num_sections": 2,
+    "optimisation": {"rank": 4, "alpha": 8, "rows_per_batch": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+def settings(home: Path, base: Path) -> Settings:
+    chosen = [f"home={home}", f"engine.model={base}", "embedder.kind=hash", "agents.prompts=compact", "agents.writing=operations"]
+    return load(None, chosen, {})
+
+
+def learning(seed: int = 1) -> ScriptedEngine:
+    """Answers rightly half of the time as the base model, always as a candidate: as if the run had taught it."""
+    rng = random.Random(seed)
+
+    def answer(call: ScriptedCall) -> str:
+        right = call.policy.adapter is not None or (rng.random() < 0.5 and call.sampling.temperature != 0.0)
+        text = call.messages[-1].content if call.messages else call.prompt
+        if "Operations:" in text:
+            turn = text.partition("Turn: ")[2].partition("\n")[0]
+            return f"ADD {turn}" if right else "NOOP"
+        if "Answer:" in text:
+            return f"\\boxed{{{text.rpartition('Memory: ')[2].partition(chr(10))[0]}}}"
+        if "New memory:" in text:
+            return "gold" if right else "lead"
+        return "gold" if right and "<memory>" in text else "lead"
+
+    return ScriptedEngine(answer=answer)
+
+
+def write_log(home: Path, count: int) -> None:
+    """Conversations of two turns, the second one accepted."""
+    log = LogWriter(home / "trajectories", LogSettings())
+    for number in range(count):
+        name = f"user/u{number}"
+        for turn, (text, answer) in enumerate((("My metal is gold.", "Noted."), ("What is my metal?", "gold [1]"))):
+            trajectory = Trajectory(
+                id=f"t{number}-{turn}",
+                tenant="local",
+                namespace=name,
+                session="s",
+                agent="memory",
+                agent_config_hash="h",
+                request=[user(text)],
+                answer=answer,
+                memory_seq_before={name: 0},
+            )
+            log.append(
+                LogEvent(event_id=trajectory.id, trajectory_id=trajectory.id, kind="trajectory", body=trajectory.model_dump(mode="json"))
+            )
+        feedback = Feedback(id=f"t{number}-1", label="up").model_dump(mode="json")
+        log.append(LogEvent(event_id=f"f{number}", trajectory_id=f"t{number}-1", kind="feedback", body=feedback))
+    log.close()
+
+
+async def test_a_run_learns_from_the_log_and_publishes_what_it_learned(base: Path, tmp_path: Path) -> None:
+    write_log(tmp_path, 6)
+    engine, told = learning(), list[Progress]()
+    held_out = SMALL | {"held_out_logged_share": 0.3, "min_logged_share": 0.5}
+    result = await train(TrainConfig.model_validate(held_out), settings(tmp_path, base), engine, listen=told.append)
+
+    assert result.version == 1
+    assert result.manifest is not None
+    registry = Registry(tmp_path / "adapters")
+    assert registry.current("memory") == 1
+    assert registry.verify("memory", 1) == result.manifest
+    assert result.manifest.parent is None
+    assert result.manifest.num_logged_tasks >= result.manifest.num_generated_tasks > 0
+    assert all(len(name) == 64 for name in result.manifest.trajectory_ids)
+    assert json.loads((registry.path("memory", 1) / CONFIG).read_text())["r"] == 4
+    weights = load_file(registry.path("memory", 1) / WEIGHTS)
+    assert any(tensor.abs().max() > 0 for name, tensor in weights.items() if "lora_B" in name)
+
+    lines = [json.loads(line) for line in result.metrics.read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [1, 2, 3]
+    assert lines[0]["samples"] > 0
+    assert lines[0]["version_lag"] == 0
+    assert {"clip_low", "kl_sampler", "importance_mean", "groups_flat", "unscored", "reward/exact_match"} <= lines[0].keys()
+    assert [p.done for p in told if p.stage == "train"] == [1, 2, 3]
+    assert result.figure.is_file()
+    assert json.loads((result.run.path / "tasks.json").read_text())["left_out"] == {"no feedback": 6}
+
+    assert engine.adapters == {}
+    assert not result.run.candidates.exists()
+    assert list((tmp_path / "trajectories" / "consumed").iterdir())
+
+
+async def test_the_next_run_goes_on_from_the_current_version(base: Path, tmp_path: Path) -> None:
+    write_log(tmp_path, 6)
+    config = TrainConfig.model_validate(SMALL | {"publish": "always"})
+    first = await train(config, settings(tmp_path, base), learning())
+    engine = learning()
+    engine.answer = _changing(engine)
+    second = await train(config, settings(tmp_path, base), engine)
+    assert (first.version, second.version) == (1, 2)
+    assert second.manifest is not None
+    assert second.manifest.parent == 1
+    assert second.before.policy == f"memory@run{second.run.id}.0"
+
+
+def _changing(engine: ScriptedEngine) -> Any:
+    """The same engine, whose first candidate answers as the base model does, so that there is something to learn."""
+    answer = engine.answer
+
+    def changed(call: ScriptedCall) -> str:
+        begun = call.policy.candidate is not None and call.policy.candidate.endswith(".0")
+        plain = call.policy.model_copy(update={"adapter": None, "candidate": None})
+        return answer(ScriptedCall(call.prompt, call.prompt_ids, plain, call.sampling, call.messages)) if begun else answer(call)
+
+    return changed
+
+
+async def test_what_learned_nothing_is_refused_as_unchanged_and_leaves_nothing_loaded(base: Path, tmp_path: Path) -> None:
+    engine = ScriptedEngine(answer=lambda _: "always this")
+    with pytest.raises(AdapterRefused, match="unchanged"):
+        await train(TrainConfig.model_validate(SMALL | {"generated_only": True}), settings(tmp_path, base), engine)
+    assert engine.adapters == {}
+    assert Registry(tmp_path / "adapters").versions("memory") == []
+
+
+async def test_what_is_certainly_worse_is_kept_out_of_the_registry(base: Path, tmp_path: Path) -> None:
+    write_log(tmp_path, 12)
+    engine = learning()
+    taught = engine.answer
+
+    def spoilt(call: ScriptedCall) -> str:
+        return "lead" if call.policy.adapter else taught(call)
+
+    engine.answer = spoilt
+    changed = {"held_out_logged_share": 0.5, "held_out_tasks": 1, "samples_per_task": 8, "iterations": 1}
+    result = await train(TrainConfig.model_validate(SMALL | changed), settings(tmp_path, base), engine)
+    assert result.refusal is not None
+    assert "worse on held-out tasks" in result.refusal
+    assert (result.version, result.manifest) == (None, None)
+    assert Registry(tmp_path / "adapters").versions("memory") == []
+
+
+async def test_an_empty_log_is_nothing_to_do(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(NothingToDo, match="log is empty"):
+        await train(TrainConfig.model_validate(SMALL), settings(tmp_path, base), learning())
+    assert not (tmp_path / "runs").exists()
+
+
+async def test_an_engine_that_does_not_answer_is_told_before_anything_is_made(base: Path, tmp_path: Path) -> None:
+    engine = ScriptedEngine(trouble=Trouble(unhealthy="loading"))
+    with pytest.raises(EngineUnavailable, match="loading"):
+        await train(TrainConfig.model_validate(SMALL | {"generated_only": True}), settings(tmp_path, base), engine)
+    assert not (tmp_path / "runs").exists()
