@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 50
 COMPACT_EVERY = 64
-"""Commits. Fragments that small are joined into ones of `TIER_ROWS`, so that a row is rewritten a few times, not at every compaction."""
-TIER_ROWS = 1024
-IDLE_ROWS = 2**20
+"""Commits."""
+TIERS = (1024, 16 * 1024, 1024 * 1024)
+"""Rows of a fragment that is left alone, by what compacts: a batch of commits, every sixteenth such batch, and an idle table that
+still has too many. So a row is rewritten a few times, not at every compaction."""
+IDLE_FRAGMENTS = 8
 log = logging.getLogger(__name__)
 
 
@@ -47,6 +49,7 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._since_compaction = 0
+        self._compactions = 0
 
     @property
     def busy(self) -> bool:
@@ -68,14 +71,14 @@ class Writer:
         if self._task:
             await self._task
         if self._since_compaction:
-            await self._compact(IDLE_ROWS)
+            await self._settle()
 
     async def _work(self, *, tidy: bool = False) -> None:
         """Commit until nothing waits; then wake up again after a while to tidy, once."""
         if self._timer:
             self._timer.cancel()
         if tidy:
-            await self._compact(IDLE_ROWS)
+            await self._settle()
         while self._waiting:
             batches, self._waiting = self._waiting, []
             try:
@@ -86,7 +89,8 @@ class Writer:
             except BaseException as exc:  # noqa: BLE001 - the failure is every waiting caller's; a panic of Lance is no Exception
                 _fail(batches, exc)
             if self._since_compaction >= COMPACT_EVERY:
-                await self._compact(TIER_ROWS)
+                self._compactions += 1
+                await self._compact(TIERS[self._compactions % 16 == 0])
         if self._since_compaction:
             self._timer = asyncio.get_running_loop().call_later(self._idle_s, self._tidy)
 
@@ -122,20 +126,30 @@ class Writer:
                 raise disk.CommitConflict("another process wrote the first commit")
         return disk.commit(snapshot, outcome.rows, outcome.seq)
 
-    async def _compact(self, rows_per_fragment: int) -> None:
+    async def _settle(self) -> None:
+        """Leave few fragments, without rewriting a large table after every single write."""
+        from memory_store import disk
+
+        snapshot = await self._compact(TIERS[1])
+        if snapshot is not None and disk.fragments(snapshot) > IDLE_FRAGMENTS:
+            await self._compact(TIERS[2])
+
+    async def _compact(self, rows_per_fragment: int) -> disk.Snapshot | None:
         """Join small fragments. What fails here is tried again later; no write depends on it."""
         from memory_store import disk
 
         try:
             snapshot = await self._table.snapshot()
-            if snapshot is None:
-                return
-            self._table.advance(await asyncio.to_thread(disk.compact, snapshot, rows_per_fragment, self._keep))
-            self._since_compaction = 0
+            if snapshot is not None:
+                snapshot = await asyncio.to_thread(disk.compact, snapshot, rows_per_fragment, self._keep)
+                self._table.advance(snapshot)
+                self._since_compaction = 0
+                return snapshot
         except disk.CommitConflict:
             log.info("compaction of %s gave way to another process", self._table.namespace)
         except Exception as exc:  # noqa: BLE001 - the end of a background task; the writes themselves are safe
             log.warning("compaction of %s failed: %s", self._table.namespace, exc)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
