@@ -15,7 +15,17 @@ TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}[{{ message['role'] | upper }}] {{ message['content'] }} </s>{% endfor %}"
     "{% if add_generation_prompt %}[ASSISTANT]{% endif %}"
 )
-TEXT = ["yes no maybe the answer is memory document problem section", "question user assistant system answer yes no"] * 50
+# fmt: off
+WORDS = [
+    "yes", "no", "maybe", "the", "answer", "is", "memory", "document", "problem", "section", "question", "user", "assistant", "system",
+    "and", "of", "to", "in", "that", "it", "was", "for", "on", "are", "as", "with", "his", "they", "at", "be", "this", "from", "have",
+    "or", "by", "one", "had", "not", "but", "what", "all", "were", "when", "we", "there", "can", "an", "your", "which", "their",
+    "said", "if", "do", "will", "each", "about", "how", "up", "out", "them", "then", "she", "many", "some", "so", "these", "would",
+    "other", "into", "has", "more", "her", "two", "like", "him", "see", "time", "could", "make", "than", "first", "been", "its", "who",
+    "now", "people", "my", "made", "over", "did", "down", "only", "way", "find", "use", "may", "water", "long", "little", "very",
+    "after", "words", "called", "just", "where", "most", "know",
+]
+# fmt: on
 
 
 def write_other_model(folder: Path) -> Path:
@@ -24,10 +34,9 @@ def write_other_model(folder: Path) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = ByteLevel()
     special = ["<s>", "</s>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(
-        TEXT, trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
-    )
+    alphabet = [chr(code) for code in range(33, 127)] + ["\u0120", "\u010a"]
+    trainer = trainers.BpeTrainer(vocab_size=480, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([" ".join(WORDS)] * 50, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     folder.mkdir(parents=True)
     tokenizer.save(str(folder / "tokenizer.json"))

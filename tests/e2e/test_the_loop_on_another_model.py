@@ -13,15 +13,15 @@ import pytest
 from openai import OpenAI
 
 from recollect.log import read_log
-from tests.e2e.other_model import WINDOW, write_other_model
+from tests.e2e.other_model import WINDOW, WORDS, write_other_model
 from trainer.demo.serving import Serving
 
 pytestmark = pytest.mark.engine
 
 DOCUMENT = "The memory section of the document says that the answer is yes. " * 40
 QUESTION = "Is the answer yes or no?"
-CORRECTION = "the answer is yes e s a t i o n"
-"""Contains letters and words of the small vocabulary, so that random answers overlap with it to different degrees."""
+CORRECTION = " ".join(WORDS[::2])
+"""Half of the words of the vocabulary, so that random answers overlap with it to different degrees."""
 
 
 def test_another_model_serves_logs_trains_one_update_and_swaps(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_another_model_serves_logs_trains_one_update_and_swaps(tmp_path: Path) -
         assert [one.trajectory.agent for one in logged] == ["reader"] * 3 + ["memory"]
         reading = logged[0].trajectory
         assert len(reading.steps) >= 3
-        assert all(step.trainable and step.policy and step.policy.base == reading.steps[0].policy.base for step in reading.steps)
+        assert all(step.trainable and step.policy and step.policy.base == "model" for step in reading.steps)
 
         report = _train(tmp_path / "home", model)
         assert report["version"] == 1
@@ -81,7 +81,7 @@ def _train(home: Path, model: Path) -> dict[str, object]:
         "held_out_tasks=2",
         "samples_per_task=1",
         "rewards.f1=1.0",
-        "max_answer_tokens=24",
+        "max_answer_tokens=160",
     ]
     done = subprocess.run(
         [
