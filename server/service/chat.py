@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from server.service.pending import PendingWrites
 logger = logging.getLogger(__name__)
 
 MIN_FREE_BYTES = 16 * 2**20
+DISK_CHECK_S = 1.0
 PENDING_WAIT_S = 1.0
 SHUTDOWN_WAIT_S = 30.0
 
@@ -67,12 +68,13 @@ class Chat:
         self._log = log
         self._adapters = adapters
         self._known = known
+        self._disk_checked = -DISK_CHECK_S
         self._running: set[Exchange] = set()
 
     async def begin(self, request: ChatRequest) -> Exchange:
         """Start to answer. Raises NotFound (model), StorageFull, EngineUnavailable; what comes later is raised by the exchange."""
         agent = self._agent(request.model)
-        await asyncio.to_thread(self._check_disk)
+        self._check_disk()
         await self.pending.settle(request.identity.namespace, timeout_s=PENDING_WAIT_S)
         seq = await self._store.seq(request.identity.namespace)
         pins = self._adapters.pin(agent.aliases)
@@ -116,10 +118,13 @@ class Chat:
         raise NotFound(f"no model {model!r}; {known}", param="model", code="model_not_found")
 
     def _check_disk(self) -> None:
+        if time.monotonic() < self._disk_checked + DISK_CHECK_S:
+            return
         free = shutil.disk_usage(self._home).free
         if free < MIN_FREE_BYTES:
             needed = MIN_FREE_BYTES // 2**20
             raise StorageFull(f"the disk of {self._home} has {free // 2**20} MiB left; {needed} are needed to keep what is promised")
+        self._disk_checked = time.monotonic()
 
     def _ended(self, exchange: Exchange) -> None:
         self._running.discard(exchange)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recollect.errors import NotFound
+from recollect.errors import Conflict, NotFound
 from recollect.events import LogEvent
 from recollect.log import LogWriter
 from recollect.trajectory import Feedback
@@ -13,12 +13,16 @@ from server.service.known import KnownTrajectories
 class FeedbackBook:
     """Takes feedback on logged trajectories."""
 
-    def __init__(self, log: LogWriter, known: KnownTrajectories) -> None:
+    def __init__(self, log: LogWriter, known: KnownTrajectories, *, kept: bool) -> None:
+        """`kept`: whether a log is written at all."""
+        self._kept = kept
         self._log = log
         self._known = known
 
     async def give(self, feedback: Feedback) -> str:
-        """Log it; returns the trajectory's id once that is durable. Takes `chatcmpl-<id>` too. Raises NotFound, StorageFull."""
+        """Log it; returns the trajectory's id once that is durable. Takes `chatcmpl-<id>` too. Raises NotFound, Conflict, StorageFull."""
+        if not self._kept:
+            raise Conflict("no trajectories are kept (log.enabled is false), so there is nothing to give feedback on", code="log_disabled")
         trajectory_id = feedback.id.removeprefix(COMPLETION_PREFIX)
         if not await self._known.exists(trajectory_id):
             raise NotFound(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,17 @@ logger = logging.getLogger(__name__)
 class StoreOpener:
     """Opens the store; an embedder that must first be exported is given to it later."""
 
-    def __init__(self, home: Path, settings: EmbedderSettings, embedder: Embedder | None) -> None:
+    def __init__(self, home: Path, settings: EmbedderSettings, embedder: Embedder | None, *, eager: bool) -> None:
+        """`eager`: load LanceDB at once too, not with the first request that needs it; it takes a second and 200 MB."""
         self._home = home
         self._settings = settings
         self._embedder = embedder
+        self._eager = eager
         self._attaching: asyncio.Task[None] | None = None
 
     async def open(self) -> MemoryStore:
         """The store. Raises ConfigurationError, EmbedderError."""
-        choosing, stores = await asyncio.to_thread(_libraries)
+        choosing, stores = await asyncio.to_thread(_libraries, eager=self._eager)
         root = self._home / "memory"
         if self._embedder is not None:
             return stores.LanceMemoryStore(root, self._embedder)
@@ -52,9 +55,12 @@ class StoreOpener:
             logger.warning("memories are searched by full text only: %s", exc.message)
 
 
-def _libraries() -> tuple[Any, Any]:
+def _libraries(*, eager: bool) -> tuple[Any, Any]:
     # Imported here, in a thread: they take seconds to load, and the server answers meanwhile.
     from memory_store import store
     from memory_store.embedders import choose
 
+    if eager:
+        importlib.import_module("memory_store.disk")
+        importlib.import_module("memory_store.native")
     return choose, store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -150,7 +151,7 @@ async def test_a_body_that_is_too_large_is_refused(served: Served) -> None:
 
 
 async def test_a_body_that_is_too_large_is_refused_without_a_length_too(served: Served) -> None:
-    async def pieces() -> Any:
+    async def pieces() -> AsyncIterator[bytes]:
         for _ in range(33):
             yield b" " * 2**20
 
@@ -185,3 +186,10 @@ async def test_fields_that_change_nothing_are_taken(served: Served) -> None:
 async def test_a_request_id_is_kept_or_made(served: Served) -> None:
     assert (await served.http.get("/health", headers={"x-request-id": "abc-1"})).headers["x-request-id"] == "abc-1"
     assert (await served.http.get("/health", headers={"x-request-id": "a b\x7f"})).headers["x-request-id"].startswith("req_")
+
+
+async def test_a_body_that_is_not_declared_as_json_is_refused(served: Served) -> None:
+    # A page in a browser can send text/plain to a loopback server without asking; JSON it cannot.
+    answer = await served.http.post("/v1/memories", content=b'{"text": "x"}', headers={"content-type": "text/plain"})
+    assert answer.status_code == 400
+    assert "content-type application/json" in error_of(answer)["message"]

@@ -30,3 +30,11 @@ async def test_feedback_is_taken_after_a_restart_and_refused_for_what_was_never_
         refused = await served.http.post("/v1/feedback", json={"id": never, "label": "up"})
         assert refused.status_code == 404
         assert refused.json()["error"]["code"] == "trajectory_not_found"
+
+
+async def test_without_a_log_feedback_is_refused_and_answers_go_on(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", log={"enabled": False}) as served:
+        answer = await served.ask("hello")
+        refused = await served.http.post("/v1/feedback", json={"id": answer["id"], "label": "up"})
+        assert refused.status_code == 409
+        assert "log.enabled" in refused.json()["error"]["message"]
