@@ -82,7 +82,7 @@ async def test_texts_survive_encoding_and_decoding(engine: VllmChild) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 async def test_two_choices_each_have_their_prompt_and_the_usage_comes_once(engine: VllmChild, stream: bool) -> None:
     prompt = await engine.encode(await engine.render(TALK))
-    sampling = Sampling(temperature=1.0, seed=3, max_tokens=8, n=2, ignore_eos=True)
+    sampling = Sampling(temperature=2.0, seed=3, max_tokens=32, n=2, ignore_eos=True)
     chunks = [chunk async for chunk in engine.complete(prompt, policy=base_of(engine), sampling=sampling, stream=stream)]
     first, second = await collect(_replay(chunks))
     assert first.prompt_ids == second.prompt_ids == prompt

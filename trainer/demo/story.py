@@ -55,7 +55,9 @@ async def tell(
     keep: bool,
 ) -> dict[str, Any]:
     """Tell the whole story; returns the figures. Raises RecollectError naming the part that failed."""
-    settings = ["agents.writing=operations", f"embedder.model={await prepared_embedder(home.parent, console)}"]
+    settings = ["agents.writing=operations"]
+    if not any(override.startswith("embedder.") for override in serve_overrides):
+        settings.append(f"embedder.model={await prepared_embedder(home.parent, console)}")
     serving = Serving(home, [*settings, *serve_overrides])
     try:
         console.rule("[bold]1. Serve[/]")
