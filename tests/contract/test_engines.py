@@ -82,14 +82,15 @@ async def test_texts_survive_encoding_and_decoding(engine: VllmChild) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 async def test_two_choices_each_have_their_prompt_and_the_usage_comes_once(engine: VllmChild, stream: bool) -> None:
     prompt = await engine.encode(await engine.render(TALK))
-    sampling = Sampling(temperature=2.0, seed=3, max_tokens=32, n=2, ignore_eos=True)
+    max_tokens = 32
+    sampling = Sampling(temperature=2.0, seed=3, max_tokens=max_tokens, n=2, ignore_eos=True)
     chunks = [chunk async for chunk in engine.complete(prompt, policy=base_of(engine), sampling=sampling, stream=stream)]
     first, second = await collect(_replay(chunks))
     assert first.prompt_ids == second.prompt_ids == prompt
     assert first.token_ids != second.token_ids
     assert [chunk.usage for chunk in chunks if chunk.usage] == [chunks[-1].usage]
     assert chunks[-1].usage is not None
-    assert chunks[-1].usage.completion_tokens == 16
+    assert chunks[-1].usage.completion_tokens == 2 * max_tokens
 
 
 async def test_a_seed_decides_the_answer(engine: VllmChild) -> None:
