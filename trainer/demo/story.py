@@ -133,7 +133,13 @@ async def one_user(serving: Serving, console: Console) -> None:
             table.add_row("ada", session, text)
             table.add_row("memory", session, answer.choices[0].message.content)
 
-        for text in ("My locker code is 4821.", "My dog is called Tarvo.", "My dog is now Merin."):
+        for text in (
+            "My locker code is 4821.",
+            "My dog is called Tarvo.",
+            "My town is Kelbo.",
+            "My sister is called Dorun.",
+            "My dog is now Merin.",
+        ):
             await say("monday", text)
         for text in ("What is my locker code?", "What is my dog?"):
             await say("friday", text)
