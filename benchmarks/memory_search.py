@@ -33,7 +33,7 @@ WORDS = (
 
 
 def _text(number: int) -> str:
-    rng = np.random.default_rng(number)
+    rng = np.random.default_rng(abs(number))
     return " ".join(rng.choice(WORDS, 8)) + f" {number}"
 
 

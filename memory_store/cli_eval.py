@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +14,8 @@ from memory_store.embedders.choose import choose
 from memory_store.evaluate.conversations import read
 from memory_store.evaluate.report import table
 from memory_store.evaluate.retrieval import Evaluation, evaluate
-from recollect.errors import RecollectError
-from recollect.settings import load
+from recollect.invocation import Invocation
+from recollect.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Measure parts of Recollect on public data.")
 
@@ -28,17 +27,14 @@ def measure() -> None:
 
 @app.command()
 def retrieval(
-    file: Annotated[Path, typer.Argument(help="a JSON file in the LoCoMo or the LongMemEval format")],
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
-    config: Annotated[Path | None, typer.Option(help="a settings file")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, such as embedder.kind=none")] = None,
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A JSON file in the LoCoMo or the LongMemEval format.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as embedder.kind=none.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Store every turn of every conversation as a memory, search for every question, and print how much evidence is found."""
-    try:
-        evaluation = asyncio.run(_retrieval(file, config, overrides or []))
-    except RecollectError as exc:
-        typer.echo(f"error: {exc}", err=True)
-        raise typer.Exit(2) from exc
+    invocation: Invocation = ctx.obj or Invocation()
+    evaluation = asyncio.run(_retrieval(file, invocation.settings(overrides or [])))
     if as_json:
         typer.echo(evaluation.model_dump_json(indent=2))
     else:
@@ -46,9 +42,8 @@ def retrieval(
         Console(width=width).print(table(evaluation))
 
 
-async def _retrieval(file: Path, config: Path | None, overrides: list[str]) -> Evaluation:
+async def _retrieval(file: Path, settings: Settings) -> Evaluation:
     corpus = await asyncio.to_thread(read, file)
-    settings = await asyncio.to_thread(load, config, overrides, os.environ)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("loading the embedder", total=None)

@@ -41,10 +41,10 @@ class TrainConfig(Frozen):
     """A run: `iterations` times, roll `group_size` siblings of some tasks out, score them, update the adapter."""
 
     seed: int = 0
-    iterations: int = Field(default=40, ge=1)
+    iterations: int = Field(default=25, ge=1)
     tasks_per_iteration: int = Field(default=16, ge=1)
     group_size: int = Field(default=8, ge=2)
-    concurrency: int = Field(default=64, ge=1)
+    concurrency: int = Field(default=128, ge=1)
     """Rollouts in flight at once."""
     max_answer_tokens: int = Field(default=0, ge=0)
     """0: 64 for the compact prompts, else 1,024."""
@@ -68,8 +68,6 @@ class TrainConfig(Frozen):
     """Sampled answers a held-out task; a greedy one is taken besides."""
     publish: Literal["unless_worse", "always", "never"] = "unless_worse"
     """unless_worse: not if the whole interval of the held-out difference lies below 0."""
-    make_current: bool = True
-    """Whether the published version becomes the current one, which a running server swaps in."""
     make_current: bool = True
     """Whether a published version is answered with from now on; false leaves that to `recollect adapters promote`."""
     optimisation: Optimisation = Optimisation()

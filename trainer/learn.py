@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from recollect.invocation import Invocation
 from recollect.policy import Policy
 from recollect.registry import Registry
 from recollect.settings import AgentSettings, EmbedderSettings, EngineSettings, Settings
@@ -40,14 +41,17 @@ class Row(NamedTuple):
 
 
 def main(
+    ctx: typer.Context,
     seeds: Annotated[int, typer.Option(min=1, help="How many training runs.")] = 3,
     held_out: Annotated[int, typer.Option(min=2, help="Held-out tasks of each set.")] = 100,
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Of the training configuration.")] = None,
-    home: Annotated[Path | None, typer.Option(help="Where the runs go; default: .recollect/learn-<time>.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
-    """Train the seed model with several seeds and compare each with the base. Exit 1 if one seed does not gain for certain."""
-    place = home or Path(".recollect") / f"learn-{time.strftime('%Y%m%d-%H%M%S')}"
+    """Train the seed model with several seeds and compare each with the base. Exit 1 if one seed does not gain for certain.
+
+    The runs go to `recollect --home`, or to .recollect/learn-<time>.
+    """
+    place = (ctx.obj or Invocation()).home or Path(".recollect") / f"learn-{time.strftime('%Y%m%d-%H%M%S')}"
     rows = asyncio.run(_learn(place, seeds, held_out, overrides or []))
     if as_json:
         typer.echo(json.dumps([row._asdict() for row in rows]))

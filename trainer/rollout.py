@@ -27,7 +27,7 @@ class Rollouts:
     engine: Engine
     store: MemoryStore
     agents: Mapping[str, Agent]
-    concurrency: int = 64
+    concurrency: int = 128
     weights: RewardWeights = field(default_factory=RewardWeights)
 
     async def groups(

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 # Waiting threads sleep and do not spin: beside an engine on the same cores an update takes a tenth of the time
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

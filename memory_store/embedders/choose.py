@@ -27,7 +27,8 @@ def export_is_due(settings: EmbedderSettings, home: Path) -> bool:
     A server then starts with full text alone and gives the embedder to the store by `attach` when `choose` returns.
     """
     exported = (_exported(home) / MANIFEST).is_file()
-    return settings.kind == "auto" and not exported and all(importlib.util.find_spec(name) for name in PACKAGES)
+    wanted = settings.kind == "auto" and not settings.model and not exported
+    return wanted and all(importlib.util.find_spec(name) for name in PACKAGES)
 
 
 async def choose(settings: EmbedderSettings, home: Path) -> Embedder | None:

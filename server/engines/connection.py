@@ -80,8 +80,16 @@ class Connection:
         timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._timeout_s)
         data = json.dumps(body).encode() if body is not None else None
         headers = {"content-type": "application/json"} if data is not None else None
+
+        async def send() -> aiohttp.ClientResponse:
+            return await self._live().request(method, self.url + path, data=data, headers=headers, timeout=timeout)
+
         try:
-            async with self._live().request(method, self.url + path, data=data, headers=headers, timeout=timeout) as response:
+            try:
+                response = await send()
+            except aiohttp.ServerDisconnectedError:  # an idle connection that the server closed as the request went out
+                response = await send()
+            async with response:
                 if response.status >= 400:
                     retry_after = response.headers.get("retry-after")
                     raise error_of(response.status, await response.read(), where=self.url, retry_after=retry_after)

@@ -15,8 +15,9 @@ from recollect.settings import EngineSettings
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes as the highest rank."""
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-CPU_FLAGS = ("--enforce-eager", "--no-enable-chunked-prefill")
-"""A request with a seed whose prompt is taken in chunks ends vLLM 0.32 on a CPU ("CPU Generator does not use offset")."""
+CPU_FLAGS = ("--enforce-eager", "--no-enable-chunked-prefill", "--block-size", "32")
+"""vLLM's own block of 128 tokens on a CPU is longer than most prompts of a small model: its prefix cache would never hit.
+A request with a seed whose prompt is taken in chunks ends vLLM 0.32 on a CPU ("CPU Generator does not use offset")."""
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -102,6 +103,8 @@ def environment(settings: EngineSettings) -> dict[str, str]:
         **os.environ,
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gb),
+        # Ours drops an idle connection first; a request sent into one that the engine is closing would be lost.
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_LOGGING_LEVEL": "INFO",

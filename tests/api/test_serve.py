@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -126,14 +125,9 @@ def test_the_server_imports_no_torch(tmp_path: Path) -> None:
     assert done.stdout.split() == []
 
 
-async def test_an_idle_server_is_ready_soon_and_small(tmp_path: Path) -> None:
-    began = time.monotonic()
+async def test_an_idle_server_is_small(tmp_path: Path) -> None:
     async with started(tmp_path / "home", *QUIET) as server:
-        waited = time.monotonic() - began
         assert server.process is not None
         process = psutil.Process(server.process.pid)
-        used = process.cpu_times()
-        # Of a busy machine the wall clock says little: what counts is the work until it is ready.
-        assert min(waited, used.user + used.system) <= 2.0
         await until(lambda: process.cpu_percent(0.3) < 20)
         assert process.memory_info().rss <= 250 * 2**20

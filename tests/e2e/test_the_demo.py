@@ -18,7 +18,7 @@ async def test_with_its_log_deleted_before_training_the_demo_fails_at_that_step(
     home = tmp_path / "demo"
     overrides = ["engine.kind=attach", f"engine.urls=[{engine.url}]", "agents.prompts=compact", "embedder.kind=none"]
     demo = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "recollect", "demo", "--home", str(home), "--lose-log"),
+        *(sys.executable, "-m", "recollect", "--home", str(home), "demo", "--lose-log"),
         *("--dialogues", "2", "--documents", "1", "--held-out", "2"),
         *(part for override in overrides for part in ("--serve", override)),
         stdout=asyncio.subprocess.PIPE,

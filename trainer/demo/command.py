@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from recollect.errors import RecollectError
+from recollect.invocation import Invocation
 
 console = Console(stderr=True, highlight=False)
 
 
 def main(
-    home: Annotated[Path | None, typer.Option(help="Where everything is kept; default: .recollect/demo-<time>.")] = None,
+    ctx: typer.Context,
     dialogues: Annotated[int, typer.Option(min=1, help="Users who tell facts and ask for them.")] = 64,
     documents: Annotated[int, typer.Option(min=1, help="Documents that are read and asked about.")] = 64,
     held_out: Annotated[int, typer.Option(min=2, help="Held-out tasks, half dialogues, half documents.")] = 120,
@@ -32,11 +33,14 @@ def main(
     keep: Annotated[bool, typer.Option(help="Leave the server running at the end and print how to connect.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output.")] = False,
 ) -> None:
-    """Watch the whole loop turn: an agent serves and remembers, learns from its log, is swapped, and remembers better."""
+    """Watch the whole loop turn: an agent serves and remembers, learns from its log, is swapped, and remembers better.
+
+    Everything is kept under `recollect --home`, or under .recollect/demo-<time>.
+    """
     from trainer.demo.story import Sizes, tell
 
     sizes = Sizes(dialogues=dialogues, documents=documents, held_out=held_out)
-    place = home or Path(".recollect") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
+    place = (ctx.obj or Invocation()).home or Path(".recollect") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
         summary = asyncio.run(
             tell(

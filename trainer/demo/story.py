@@ -11,23 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openai import OpenAIError
 from rich.console import Console
-from rich.table import Table
 from tokenizers import Tokenizer
 
-from clients.mcp_search import search_by_mcp
 from memory_store.embedders.choose import choose
 from recollect.errors import RecollectError
 from recollect.settings import SEED_MODEL, EmbedderSettings
 from trainer.demo import summary
+from trainer.demo.one_user import one_user
 from trainer.demo.serving import Serving
 from trainer.demo.swap import promote_under_load
-from trainer.demo.users import client, give_feedback, live_all
+from trainer.demo.users import give_feedback, live_all
 from trainer.environments.generated import dialogue_task, reading_task
 from trainer.environments.tasks import Task
 from trainer.seed.world import Part
 
 ProgressBar = Callable[[str, int | None], AbstractContextManager[Callable[..., None]]]
+
+
+OWN_MEASURE = ("held_out_tasks=32", "samples_per_task=2")
+"""Of the training run: small, because the demo measures through the served endpoint before and after."""
 
 
 class DemoFailed(RecollectError):
@@ -71,7 +75,7 @@ async def tell(
         console.print(f"The server is at {serving.url}, its files are under {home}")
 
         console.rule("[bold]2. Remember[/]")
-        await one_user(serving, console)
+        await one_user(serving.url, "ada", console)
         tasks = drawn(sizes.dialogues, sizes.documents, "train")
         with progress(f"{sizes.dialogues} more users tell and ask, {sizes.documents} documents are read", len(tasks)) as advance:
             asked = await live_all(serving.url, tasks, "demo", advance)
@@ -99,6 +103,7 @@ async def tell(
         console.rule("[bold]7. Measure, after[/]")
         with progress("the same questions again, as new users", len(exam)) as advance:
             after = await live_all(serving.url, exam, "after", advance)
+        await one_user(serving.url, "bea", console)
         figures = summary.figures(before, after, report, swap)
         summary.show(console, figures, home)
         if figures["difference"]["low"] <= 0:
@@ -106,6 +111,8 @@ async def tell(
         if keep:
             await _left_running(serving, console)
         return figures
+    except OpenAIError as exc:
+        raise DemoFailed(f"a request failed: {type(exc).__name__}: {exc}; the server's log ends with\n{serving.log_tail()}") from exc
     finally:
         await asyncio.to_thread(serving.stop)
 
@@ -121,35 +128,6 @@ def drawn(dialogues: int, documents: int, part: Part) -> list[Task]:
     return told + [reading_task(f"demo-{i}", part, length) for i in range(documents)]
 
 
-async def one_user(serving: Serving, console: Console) -> None:
-    """Ada tells three things and asks in a new session; an MCP client finds the same memories."""
-    table = Table("who", "session", "text", title="a real openai client", title_justify="left")
-    async with client(serving.url) as openai:
-
-        async def say(session: str, text: str) -> None:
-            answer = await openai.chat.completions.create(
-                model="memory", messages=[{"role": "user", "content": text}], user="ada", extra_headers={"X-Session-Id": session}
-            )
-            table.add_row("ada", session, text)
-            table.add_row("memory", session, answer.choices[0].message.content)
-
-        for text in (
-            "My locker code is 4821.",
-            "My dog is called Tarvo.",
-            "My town is Kelbo.",
-            "My sister is called Dorun.",
-            "My dog is now Merin.",
-        ):
-            await say("monday", text)
-        for text in ("What is my locker code?", "What is my dog?"):
-            await say("friday", text)
-    console.print(table)
-    found = Table("score", "memory", title="the same memories by MCP (search_memories)", title_justify="left")
-    for score, text in await search_by_mcp(f"{serving.url}/mcp", "dog", scope="ada"):
-        found.add_row(f"{score:.3f}", text)
-    console.print(found)
-
-
 async def prepared_embedder(shared: Path, console: Console) -> Path:
     """MiniLM as ONNX, exported once (half a minute) and kept beside the homes of all demos."""
     folder = (shared / "embedders" / "minilm").resolve()
@@ -162,7 +140,7 @@ async def prepared_embedder(shared: Path, console: Console) -> Path:
 async def train(home: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Run `recollect train` as a process of its own; returns its report. Raises DemoFailed when it fails or has nothing to do."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "recollect", "--home", str(home), "train", "--json", "make_current=false", *overrides),
+        *(sys.executable, "-m", "recollect", "--home", str(home), "train", "--json", "make_current=false", *OWN_MEASURE, *overrides),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()
@@ -178,7 +156,7 @@ async def _left_running(serving: Serving, console: Console) -> None:
     console.print(
         f"claude mcp add --transport http recollect {serving.url}/mcp\n"
         f"curl -s {serving.url}/v1/chat/completions -H 'content-type: application/json' "
-        '-d \'{"model": "memory", "user": "ada", "messages": [{"role": "user", "content": "What is my dog?"}]}\'',
+        '-d \'{"model": "memory", "user": "bea", "messages": [{"role": "user", "content": "What is my dog?"}]}\'',
         soft_wrap=True,
         markup=False,
     )

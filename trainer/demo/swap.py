@@ -18,6 +18,7 @@ from server.engines.vllm import VllmEngine
 from trainer.demo.serving import Serving
 from trainer.demo.users import stream_until
 from trainer.environments.tasks import Task
+from trainer.inputs import check_engine
 
 WARM_UP_S = 3.0
 
@@ -101,6 +102,7 @@ async def _fingerprints(serving: Serving, home: Path, version: int) -> tuple[boo
     engine = VllmEngine(serving.engine_url)
     await engine.start()
     try:
+        await check_engine(engine)
         seen = await fingerprint(engine, Policy(base=engine.base, adapter="memory", version=version))
         base = await fingerprint(engine, Policy(base=engine.base))
     finally:

@@ -12,6 +12,8 @@ from trainer.environments.tasks import Task
 from trainer.rewards.exact_match import boxed_exact_match, exact_match
 
 CONCURRENT_USERS = 12
+MAX_TOKENS = 64
+"""Of an answer: a small model that finds no end would write to the end of its window."""
 
 
 class Asked(NamedTuple):
@@ -44,12 +46,14 @@ async def live(openai: AsyncOpenAI, task: Task, user: str) -> Asked:
             model=task.agent,
             messages=[{"role": "user", "content": turn.messages[-1].content}],
             user=user,
+            max_tokens=MAX_TOKENS,
             extra_headers={"X-Session-Id": f"{user}-told"},
         )
     answer = await openai.chat.completions.create(
         model=task.agent,
         messages=[{"role": "user", "content": m.content} for m in task.request],
         user=user,
+        max_tokens=MAX_TOKENS,
         extra_headers={"X-Session-Id": f"{user}-asked"},
     )
     text = answer.choices[0].message.content or ""
@@ -100,6 +104,7 @@ async def stream_until(url: str, tasks: Sequence[Task], stop: asyncio.Event, *, 
                         model=task.agent,
                         messages=[{"role": "user", "content": m.content} for m in task.request],
                         user=f"stream-{first}",
+                        max_tokens=MAX_TOKENS,
                         stream=True,
                     )
                     async for chunk in stream:
