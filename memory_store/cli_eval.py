@@ -30,11 +30,12 @@ def retrieval(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="A JSON file in the LoCoMo or the LongMemEval format.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as embedder.kind=none.")] = None,
+    context: Annotated[bool, typer.Option(help="Score each turn with the turns around it, too.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Store every turn of every conversation as a memory, search for every question, and print how much evidence is found."""
     invocation: Invocation = ctx.obj or Invocation()
-    evaluation = asyncio.run(_retrieval(file, invocation.settings(overrides or [])))
+    evaluation = asyncio.run(_retrieval(file, invocation.settings(overrides or []), context=context))
     if as_json:
         typer.echo(evaluation.model_dump_json(indent=2))
     else:
@@ -42,7 +43,7 @@ def retrieval(
         Console(width=width).print(table(evaluation))
 
 
-async def _retrieval(file: Path, settings: Settings) -> Evaluation:
+async def _retrieval(file: Path, settings: Settings, *, context: bool) -> Evaluation:
     corpus = await asyncio.to_thread(read, file)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -52,4 +53,4 @@ async def _retrieval(file: Path, settings: Settings) -> Evaluation:
         def advance(name: str, done: int, of: int) -> None:
             progress.update(task, description=f"conversation {name}" if name else "done", completed=done, total=of)
 
-        return await evaluate(corpus, embedder, advance)
+        return await evaluate(corpus, embedder, advance, context=context)

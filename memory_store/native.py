@@ -17,7 +17,7 @@ from lancedb.query import MatchQuery
 
 from memory_store.arrow import VECTOR, from_arrow, matrix
 from memory_store.query import Query
-from memory_store.scoring import Floats, hits
+from memory_store.scoring import Floats, Parts, hits
 from recollect.memory import SearchHit
 
 MIN_POOL = 50
@@ -76,7 +76,7 @@ def _hits(found: _Candidates, namespace: str, query: Query) -> list[SearchHit]:
     text = None if query.mode == "dense" else found.texts
     vector = query.vector
     dense = None if vector is None else np.array([_cosine(row, vector) for row in found.rows], np.float32)
-    return hits(dense, text, query.limit, lambda i: from_arrow(found.rows[i], namespace)[0].record)
+    return hits(Parts(dense, text), query.limit, lambda i: from_arrow(found.rows[i], namespace)[0].record)
 
 
 def _cosine(row: pa.Table, vector: Floats) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from memory_store.context import Windows, sums
 from recollect.memory import MemoryRecord, SearchHit
 
 K1, B = 1.2, 0.75
@@ -49,12 +50,15 @@ class Postings:
         return Postings(terms, np.concatenate((self.lengths, other.lengths)))
 
 
-def bm25(parts: Sequence[Postings], query: Sequence[str], alive: Mask) -> Floats:
+def bm25(parts: Sequence[Postings], query: Sequence[str], alive: Mask, near: Windows | None = None) -> Floats:
     """BM25 of every row of all parts, (rows,). Only rows in `alive` count as documents; the scores of the others mean nothing.
 
-    Robertson and Zaragoza (2009), with the inverse document frequency of Lucene, which is never negative.
+    Robertson and Zaragoza (2009), with the inverse document frequency of Lucene, which is never negative. With `near`,
+    each row's document is its whole window.
     """
     lengths = np.concatenate([part.lengths for part in parts]) if len(parts) != 1 else parts[0].lengths
+    if near is not None:
+        lengths = sums(np.where(alive, lengths, 0).astype(np.float32), near)
     scores = np.zeros(len(lengths), np.float32)
     documents = int(alive.sum())
     if not documents:
@@ -63,11 +67,21 @@ def bm25(parts: Sequence[Postings], query: Sequence[str], alive: Mask) -> Floats
     base = K1 * (1 - B + B * lengths / mean)
     for term in query:
         rows, counts = _posting(parts, term)
+        if near is not None:
+            rows, counts = _spread(rows, counts, near)
         frequency = int(alive[rows].sum())
         if frequency:
             weight = np.log1p((documents - frequency + 0.5) / (frequency + 0.5))
             scores[rows] += weight * counts * (K1 + 1) / (counts + base[rows])
     return scores
+
+
+def _spread(rows: NDArray[np.int32], counts: Floats, near: Windows) -> Posting:
+    """A term's posting over windows: windows are mutual, so each row's count goes to all rows of its window."""
+    num_rows, width = near.shape
+    counted = np.bincount(near[rows].ravel(), np.repeat(counts, width), minlength=num_rows + 1)[:num_rows]
+    found = np.flatnonzero(counted).astype(np.int32)
+    return found, counted[found].astype(np.float32)
 
 
 def _posting(parts: Sequence[Postings], term: str) -> Posting:
@@ -84,24 +98,41 @@ def _posting(parts: Sequence[Postings], term: str) -> Posting:
     return (np.concatenate(rows), np.concatenate(counts)) if rows else (np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
-def hits(dense: Floats | None, text: Floats | None, limit: int, record: Callable[[int], MemoryRecord]) -> list[SearchHit]:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of the scores of some rows, each (rows,) or None where it does not count. A NaN stands for no vector."""
+
+    dense: Floats | None
+    text: Floats | None
+    dense_context: Floats | None = None
+    text_context: Floats | None = None
+
+    def of(self, i: int) -> dict[str, float]:
+        """The parts of one row, by name."""
+        named = {"dense": self.dense, "text": self.text, "dense_context": self.dense_context, "text_context": self.text_context}
+        return {name: float(part[i]) for name, part in named.items() if part is not None and not np.isnan(part[i])}
+
+    def total(self) -> Floats:
+        """The scores: what a row says and its context count the same, and so do words and meaning."""
+        dense, text = _mean(self.dense, self.dense_context), _mean(self.text, self.text_context)
+        if dense is None:
+            return np.zeros(0, np.float32) if text is None else text
+        return np.where(np.isnan(dense), -np.inf, dense).astype(np.float32) if text is None else fuse(dense, text)
+
+
+def hits(parts: Parts, limit: int, record: Callable[[int], MemoryRecord]) -> list[SearchHit]:
     """The best of some rows, best first, from the parts of their scores; equal ones by age, the newest first.
 
-    Without a dense part only rows that match, without a text part only rows that have a vector.
+    Without a dense part only rows that match, or whose context does; without a text part only rows that have a vector.
     """
-    score = _combined(dense, text)
-    found = np.flatnonzero(score > (0 if dense is None else -np.inf))
-    best: list[SearchHit] = []
-    for i in found[_top(score[found], limit)].tolist():
-        parts = {name: float(part[i]) for name, part in (("dense", dense), ("text", text)) if part is not None and not np.isnan(part[i])}
-        best.append(SearchHit(record=record(i), score=float(score[i]), parts=parts))
-    return best
+    score = parts.total()
+    found = np.flatnonzero(score > (0 if parts.dense is None else -np.inf))
+    best = found[_top(score[found], limit)].tolist()
+    return [SearchHit(record=record(i), score=float(score[i]), parts=parts.of(i)) for i in best]
 
 
-def _combined(dense: Floats | None, text: Floats | None) -> Floats:
-    if dense is None:
-        return np.zeros(0, np.float32) if text is None else text
-    return np.where(np.isnan(dense), -np.inf, dense).astype(np.float32) if text is None else fuse(dense, text)
+def _mean(own: Floats | None, context: Floats | None) -> Floats | None:
+    return own if own is None or context is None else ((own + context) / 2).astype(np.float32)
 
 
 def _top(scores: Floats, limit: int) -> NDArray[np.intp]:

@@ -9,16 +9,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import accumulate
 from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memory_store.context import Windows, means, session_codes, windows
 from memory_store.query import Query
 from memory_store.rows import OPEN, Row, last_seq
-from memory_store.scoring import Floats, Mask, Postings, bm25, hits
+from memory_store.scoring import Floats, Mask, Parts, Postings, bm25, hits
 from recollect.memory import Kind, MemoryRecord, SearchHit
 
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -32,6 +33,8 @@ class Segment:
     seq_from: NDArray[np.int64]
     kinds: NDArray[np.int8]
     """Places in `KINDS`."""
+    sessions: NDArray[np.int64]
+    """Equal for neighbours (context.py); 0: none."""
     matrix: Floats | None
     """(rows, dimension); NaN where a row has no vector. None: no row has one."""
     postings: Postings
@@ -42,7 +45,8 @@ class Segment:
     def of(cls, rows: Sequence[Row]) -> Segment:
         seq_from = np.array([row.record.seq_from for row in rows], np.int64)
         kinds = np.array([KINDS.index(row.record.kind) for row in rows], np.int8)
-        return cls(tuple(rows), seq_from, kinds, _matrix(rows), Postings.of(row.terms for row in rows), _places(rows))
+        sessions = session_codes(row.record for row in rows)
+        return cls(tuple(rows), seq_from, kinds, sessions, _matrix(rows), Postings.of(row.terms for row in rows), _places(rows))
 
     def joined(self, other: Segment) -> Segment:
         """These rows, then the other's."""
@@ -51,6 +55,7 @@ class Segment:
             rows,
             np.concatenate((self.seq_from, other.seq_from)),
             np.concatenate((self.kinds, other.kinds)),
+            np.concatenate((self.sessions, other.sessions)),
             _matrix(rows),
             self.postings.joined(other.postings),
             _places(rows),
@@ -151,14 +156,35 @@ class View:
         return [self._record(int(place)) for place in places[offset : offset + limit]]
 
     def search(self, query: Query) -> list[SearchHit]:
-        """The best records, best first: exact cosine and exact BM25 over all rows alive. In text mode only rows that match."""
+        """The best records, best first: exact cosine and exact BM25 over all rows alive, each alone and in its context.
+
+        In text mode only rows that match, or whose context does.
+        """
         if not self._segments:
             return []
         alive = self._alive(query.as_of)
+        near = self._windows if query.as_of is None or query.as_of >= self.seq else windows(self._sessions, alive)
         places = np.flatnonzero(alive & self._of_kind(query.kind))
-        text = None if query.mode == "dense" else bm25([s.postings for s in self._segments], query.terms, alive)[places]
-        dense = None if query.vector is None else self._cosines(query.vector)[places]
-        return hits(dense, text, query.limit, lambda i: self._record(int(places[i])))
+        text = text_context = dense = dense_context = None
+        if query.mode != "dense":
+            postings = [segment.postings for segment in self._segments]
+            text = bm25(postings, query.terms, alive)[places]
+            text_context = None if near is None else bm25(postings, query.terms, alive, near)[places]
+        if query.vector is not None:
+            cosines = self._cosines(query.vector)
+            dense = cosines[places]
+            dense_context = None if near is None else means(cosines, near)[places]
+        parts = Parts(dense, text, dense_context, text_context)
+        return hits(parts, query.limit, lambda i: self._record(int(places[i])))
+
+    @cached_property
+    def _sessions(self) -> NDArray[np.int64]:
+        return np.concatenate([segment.sessions for segment in self._segments])
+
+    @cached_property
+    def _windows(self) -> Windows | None:
+        """The windows of the current state."""
+        return windows(self._sessions, self._alive(None))
 
     def _cosines(self, vector: Floats) -> Floats:
         return np.concatenate([np.full(len(s.rows), np.nan, np.float32) if s.matrix is None else s.matrix @ vector for s in self._segments])

@@ -59,10 +59,14 @@ class Namespace(Frozen):
 
 
 class Provenance(Record):
-    """Which step of which trajectory wrote a memory, and by which channel (chat, mcp, api, import, training)."""
+    """Which step of which trajectory wrote a memory, in which session, and by which channel (chat, mcp, api, import, training).
+
+    Episodic memories of one session are searched in their context: the turns before and after each.
+    """
 
     trajectory_id: str | None = None
     step: int | None = None
+    session: str | None = None
     channel: str = "api"
 
 
@@ -110,7 +114,8 @@ class Applied(Frozen):
 
 
 class SearchHit(Frozen):
-    """A record, its score (higher is better) and the parts of the score (`dense` cosine, `text` BM25, ranks)."""
+    """A record, its score (higher is better) and the parts of the score: `dense` cosine, `text` BM25, and for episodic
+    records with neighbours the same of their context, `dense_context` and `text_context`."""
 
     record: MemoryRecord
     score: float

@@ -27,6 +27,7 @@ class Turn:
     id: str
     text: str
     at: datetime | None
+    session: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ def _locomo_turns(path: Path, index: int, conversation: dict[str, Any]) -> Itera
         for place, value in enumerate(cast("list[object]", said)):
             turn = _checked(_LocomoTurn, value, path, f"{name}.{place}")
             photo = f" (shares a photo: {turn.blip_caption})" if turn.blip_caption else ""
-            yield Turn(turn.dia_id, f"{turn.speaker}: {turn.text}{photo}", at)
+            yield Turn(turn.dia_id, f"{turn.speaker}: {turn.text}{photo}", at, f"session_{number}")
 
 
 def _locomo_question(question: _LocomoQuestion, known: frozenset[str]) -> Question:
@@ -168,7 +169,7 @@ def _longmemeval(path: Path, index: int, item: object) -> Conversation:
         at = _date(date, _longmemeval_date)
         for t, turn in enumerate(session, start=1):
             if turn.content.strip():
-                turns.append(Turn(f"S{s}:{t}", f"{turn.role}: {turn.content}", at))
+                turns.append(Turn(f"S{s}:{t}", f"{turn.role}: {turn.content}", at, f"session_{s}"))
                 evidence |= {f"S{s}:{t}"} if turn.has_answer else set()
     question = Question(record.question, record.question_type, frozenset(evidence), 0)
     return Conversation(record.question_id, tuple(turns), (question,))

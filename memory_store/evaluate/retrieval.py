@@ -43,8 +43,11 @@ class Evaluation(Frozen):
     scores: dict[SearchMode, dict[str, Score]]
 
 
-async def evaluate(corpus: Corpus, embedder: Embedder | None, advance: Advance | None = None) -> Evaluation:
-    """Store and search in a temporary home. `advance(what, done, of)` is told of the progress. Without embedder, text alone."""
+async def evaluate(corpus: Corpus, embedder: Embedder | None, advance: Advance | None = None, *, context: bool = True) -> Evaluation:
+    """Store and search in a temporary home. `advance(what, done, of)` is told of the progress. Without embedder, text alone.
+
+    Without `context` turns are stored as turns of no session, and found by themselves alone.
+    """
     modes: tuple[SearchMode, ...] = ("text", "dense", "hybrid") if embedder else ("text",)
     ranks: dict[SearchMode, list[tuple[Question, list[int]]]] = {mode: [] for mode in modes}
     total = len(corpus.conversations)
@@ -55,7 +58,7 @@ async def evaluate(corpus: Corpus, embedder: Embedder | None, advance: Advance |
                 if advance:
                     advance(conversation.name, done, total)
                 namespace = Namespace(parts=(("user", f"{done}-{conversation.name}"[:256]),))
-                await _remember(store, namespace, conversation)
+                await _remember(store, namespace, conversation, context=context)
                 for mode in modes:
                     ranks[mode] += await _ask(store, namespace, conversation, mode)
             if advance:
@@ -76,10 +79,16 @@ async def evaluate(corpus: Corpus, embedder: Embedder | None, advance: Advance |
     )
 
 
-async def _remember(store: MemoryStore, namespace: Namespace, conversation: Conversation) -> None:
-    provenance = Provenance(channel="import")
+async def _remember(store: MemoryStore, namespace: Namespace, conversation: Conversation, *, context: bool) -> None:
     writes = [
-        MemoryWrite(op="add", id=turn.id, text=turn.text, kind="episodic", valid_at=turn.at, provenance=provenance)
+        MemoryWrite(
+            op="add",
+            id=turn.id,
+            text=turn.text,
+            kind="episodic",
+            valid_at=turn.at,
+            provenance=Provenance(channel="import", session=turn.session if context else None),
+        )
         for turn in conversation.turns
     ]
     await store.apply(namespace, writes)

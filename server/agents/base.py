@@ -38,6 +38,7 @@ class AgentContext:
     recorder: Recorder
     channel: str = "chat"
     salt: str | None = None
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ def memory_id(ctx: AgentContext, step: int, position: int) -> str:
 
 def provenance(ctx: AgentContext, step: int) -> Provenance:
     """The origin of what `step` writes."""
-    return Provenance(trajectory_id=ctx.recorder.trajectory_id, step=step, channel=ctx.channel)
+    return Provenance(trajectory_id=ctx.recorder.trajectory_id, step=step, session=ctx.session, channel=ctx.channel)
 
 
 def is_own(record: MemoryRecord, ctx: AgentContext) -> bool:

@@ -89,6 +89,7 @@ class Chat:
                 recorder=Recorder(trajectory_id=new_id()),
                 channel=request.channel,
                 salt=None if request.identity.tenant == LOCAL_TENANT else request.identity.tenant,
+                session=request.session,
             ),
             session=request.session,
             seq_before=seq,

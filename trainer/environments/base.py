@@ -76,13 +76,16 @@ class Environment:
 
     async def _rolled_out(self, agent: Agent, identity: str) -> str:
         for number, turn in enumerate(self.task.conversation):
-            told, context = AgentRequest(messages=turn.messages, sampling=self.sampling), self._context(f"{identity}.{number}")
+            told, context = (
+                AgentRequest(messages=turn.messages, sampling=self.sampling),
+                self._context(f"{identity}.{number}", turn.session),
+            )
             await agent.acknowledge(told, context)
             await agent.remember(told, turn.reply, context)
         asked = AgentRequest(messages=self.task.request, sampling=self.sampling)
-        return "".join([event.text async for event in agent.run(asked, self._context(identity))])
+        return "".join([event.text async for event in agent.run(asked, self._context(identity, self.task.session))])
 
-    def _context(self, identity: str) -> AgentContext:
+    def _context(self, identity: str, session: str | None) -> AgentContext:
         recorder = Recorder(trajectory_id=identity)
         self._recorders.append(recorder)
         return AgentContext(
@@ -93,6 +96,7 @@ class Environment:
             recorder=recorder,
             channel=CHANNEL,
             salt=None if self.task.namespace.tenant == LOCAL_TENANT else self.task.namespace.tenant,
+            session=session or self.task.id,
         )
 
     def _steps(self) -> list[Step]:

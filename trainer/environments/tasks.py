@@ -12,10 +12,11 @@ from recollect.model import Frozen
 
 
 class Turn(Frozen):
-    """An earlier request of the same namespace, with the reply that it was given (empty if not known)."""
+    """An earlier request of the same namespace, with its session and the reply that it was given (empty if not known)."""
 
     messages: tuple[Message, ...]
     reply: str = ""
+    session: str | None = None
 
 
 class Task(Frozen):
@@ -31,6 +32,8 @@ class Task(Frozen):
     memories: tuple[MemoryWrite, ...] = ()
     conversation: tuple[Turn, ...] = ()
     request: tuple[Message, ...]
+    session: str | None = None
+    """Of the request."""
     gold: tuple[str, ...] = Field(min_length=1)
     source: Literal["logged", "generated"]
     trajectory_ids: tuple[str, ...] = ()

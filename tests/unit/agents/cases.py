@@ -38,6 +38,7 @@ def context(engine: Engine, store: MemoryStore | None = None, trajectory_id: str
         namespace=HOME,
         policies={"memory": POLICY},
         recorder=Recorder(trajectory_id=trajectory_id),
+        session="monday",
     )
 
 

@@ -38,7 +38,8 @@ async def test_a_turn_is_kept_as_it_was_said_with_its_origin(store: MemoryStore)
     await agent("memory").acknowledge(asked, ctx)
     (record,) = await store.list(HOME)
     assert (record.text, record.kind, record.trust) == ("My dog is Brann.\nHe is old.", "episodic", "user")
-    assert (record.provenance.trajectory_id, record.provenance.step, record.provenance.channel) == ("t1", 1, "chat")
+    origin = record.provenance
+    assert (origin.trajectory_id, origin.step, origin.session, origin.channel) == ("t1", 1, "monday", "chat")
     step = ctx.recorder.steps[1]
     assert (step.role, step.memory_ops[0].id, step.memory_ops[0].applied) == ("writer", record.id, True)
     assert not step.trainable

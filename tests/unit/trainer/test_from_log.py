@@ -36,8 +36,10 @@ def logged(
 
 
 def test_an_accepted_answer_makes_a_task_from_the_turns_before_it() -> None:
-    found = tasks_from_log([logged(1, "My dog is Tarvo."), logged(2, "It rains."), logged(3, "My dog?", "Tarvo [1]", UP)], tenant="local")
+    told = [logged(1, "My dog is Tarvo.", session="monday"), logged(2, "It rains.")]
+    found = tasks_from_log([*told, logged(3, "My dog?", "Tarvo [1]", UP, session="friday")], tenant="local")
     [task] = found.tasks
+    assert [*(t.session for t in task.conversation), task.session] == ["monday", "s", "friday"]
     assert (task.agent, task.kind, task.source, task.gold) == ("memory", "dialogue", "logged", ("Tarvo",))
     assert [(t.messages[0].content, t.reply) for t in task.conversation] == [("My dog is Tarvo.", "Noted."), ("It rains.", "Noted.")]
     assert task.as_of == 1
