@@ -95,7 +95,9 @@ def _read(dataset: Any, older: Snapshot | None, view_rows: int | None) -> Snapsh
         view = View.of(from_arrow(dataset.to_table(), namespace))
     else:
         closed = (pc.field("seq_to") > seq) & (pc.field("seq_to") < OPEN)
-        view = older.view.advanced(from_arrow(dataset.to_table(filter=(pc.field("seq_from") > seq) | closed), namespace))
+        rows = from_arrow(dataset.to_table(filter=(pc.field("seq_from") > seq) | closed), namespace)
+        erased = any(row.erasure for row in rows)
+        view = View.of(from_arrow(dataset.to_table(), namespace)) if erased else older.view.advanced(rows)
     return Snapshot(dataset, dataset.version, namespace, view.seq, view)
 
 
@@ -161,14 +163,14 @@ def _merge(snapshot: Snapshot, rows: Sequence[Row]) -> Any:
         builder.use_index(False).conflict_retries(0).execute(to_arrow(rows, dataset.schema))
         return dataset
 
-    return _guarded(merge)
+    return guarded(merge)
 
 
 def compact(snapshot: Snapshot, rows_per_fragment: int, keep: timedelta) -> Snapshot:
     """Join fragments smaller than `rows_per_fragment`, drop versions older than `keep`. Raises CommitConflict, StorageFull."""
     dataset = _open(snapshot.dataset.uri)
-    _guarded(lambda: dataset.optimize.compact_files(target_rows_per_fragment=rows_per_fragment, num_threads=1))
-    _guarded(lambda: dataset.cleanup_old_versions(keep, error_if_tagged_old_versions=False))
+    guarded(lambda: dataset.optimize.compact_files(target_rows_per_fragment=rows_per_fragment, num_threads=1))
+    guarded(lambda: dataset.cleanup_old_versions(keep, error_if_tagged_old_versions=False))
     return read(Path(dataset.uri), snapshot, None if snapshot.view is not None else 0)
 
 
@@ -199,8 +201,8 @@ def check_space(snapshot: Snapshot, space: Space) -> Snapshot:
             param="embedder",
         )
     dataset = _open(snapshot.dataset.uri)
-    _guarded(lambda: dataset.add_columns(pa.field(VECTOR, pa.list_(pa.float32(), space.dimension))))
-    _guarded(lambda: dataset.update_schema_metadata({"embedder": space.embedder}))
+    guarded(lambda: dataset.add_columns(pa.field(VECTOR, pa.list_(pa.float32(), space.dimension))))
+    guarded(lambda: dataset.update_schema_metadata({"embedder": space.embedder}))
     return read(Path(dataset.uri), snapshot, None if snapshot.view is not None else 0)
 
 
@@ -213,7 +215,7 @@ def without_vector(snapshot: Snapshot, limit: int) -> list[Row]:
     return _where(snapshot, f"seq_to = {OPEN} AND {VECTOR} IS NULL", limit)
 
 
-def _guarded(write: Callable[[], T]) -> T:
+def guarded(write: Callable[[], T]) -> T:
     """Run a write. A version that another process's clean-up removed under it is a conflict too."""
     try:
         return write()

@@ -14,6 +14,8 @@ from recollect.memory import MemoryRecord
 OPEN = 2**62
 """`seq_to` of a row that is current; a number, because comparisons then need no case for null."""
 MAX_BATCH = 2**20
+ERASURE = "erased-"
+"""The ids of rows that mark an erasure begin so: what was read before it is stale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,10 @@ class Row:
     @property
     def tombstone(self) -> bool:
         return self.record.seq_to == self.record.seq_from
+
+    @property
+    def erasure(self) -> bool:
+        return self.tombstone and self.record.id.startswith(ERASURE)
 
     def closed(self, seq: int) -> Row:
         """The same row, no longer current from `seq` on."""

@@ -6,7 +6,7 @@ import asyncio
 import builtins
 import importlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -133,6 +133,27 @@ class LanceMemoryStore:
         """Every namespace of a tenant that holds or held a memory, by name."""
         names = await asyncio.to_thread(_written, tenant_folder(self._root, tenant))
         return [Namespace.parse(name, tenant=tenant) for name in sorted(names)]
+
+    async def erase(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> builtins.list[MemoryRecord]:
+        """Erase memories of which `chosen` holds for any version, from all files and for all `seq`s; returns what was erased.
+
+        Raises RecollectError if the files that are left hold some of it.
+        """
+        from memory_store import erase
+
+        opened = await self._table(namespace)
+        erased = await opened.writer.alone(lambda: erase.erase(opened.table.path, chosen))
+        opened.table.forget_view()
+        return erased
+
+    async def drop(self, namespace: Namespace) -> builtins.list[MemoryRecord]:
+        """Erase a whole namespace, its name on the disk included; returns what was erased."""
+        from memory_store import erase
+
+        erased = await self.erase(namespace, lambda _: True)
+        opened = self._open.pop(namespace)
+        await opened.writer.alone(lambda: erase.drop(opened.table.path))
+        return erased
 
     async def attach(self, embedder: Embedder) -> None:
         """Use an embedder that became ready after the start; returns when texts stored without a vector have theirs."""

@@ -43,11 +43,12 @@ class NamespaceTable:
             if self._snapshot is None and not await asyncio.to_thread(self._exists):
                 return None
             handle = await self._opened()
-            space = self.space
-            if self._snapshot is None or self._checked != space or await handle.version() != self._snapshot.version:
-                self._snapshot = await asyncio.to_thread(self._read, self._snapshot, self._view_rows)
+            # What is held may be given back while this waits, hence the local names.
+            space, state = self.space, self._snapshot
+            if state is None or self._checked != space or await handle.version() != state.version:
+                self._snapshot = state = await asyncio.to_thread(self._read, state, self._view_rows)
                 self._checked = space
-            return self._snapshot
+            return state
 
     async def view(self) -> View:
         """The whole namespace in memory, however large: what forks stand on."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from memory_store.plan import Planned, Vector, plan
 from memory_store.rows import Row
@@ -27,6 +27,7 @@ TIERS = (1024, 16 * 1024, 1024 * 1024)
 still has too many. So a row is rewritten a few times, not at every compaction."""
 IDLE_FRAGMENTS = 8
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,21 @@ class Writer:
         if not self.busy:
             self._task = asyncio.create_task(self._work())
         return await done
+
+    async def alone(self, work: Callable[[], T]) -> T:
+        """Run `work` in a thread while nothing is committed; what is written meanwhile waits."""
+        while self._task is not None and not self._task.done():
+            await asyncio.wait({self._task})
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._alone(work, done))
+        return await asyncio.shield(done)
+
+    async def _alone(self, work: Callable[[], T], done: asyncio.Future[T]) -> None:
+        try:
+            done.set_result(await asyncio.to_thread(work))
+        except Exception as exc:  # noqa: BLE001 - the failure is the caller's, not this task's
+            done.set_exception(exc)
+        await self._work()
 
     async def close(self) -> None:
         """Commit what waits, then leave the table tidy."""

@@ -56,7 +56,7 @@ def main(
     if as_json:
         typer.echo(json.dumps([row._asdict() for row in rows]))
     else:
-        Console().print(_table(rows))
+        Console(width=None if Console().is_terminal else 120).print(_table(rows))
     raise typer.Exit(0 if all(row.low > 0 for row in rows if row.name == "all sets") else 1)
 
 

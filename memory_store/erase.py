@@ -1,0 +1,126 @@
+"""Erasing: rows, their old versions, index pages and replaced files leave the disk; what is left is read and checked.
+
+Deleting in Lance only marks rows, and text stays in compressed pages and index files. So what is chosen is deleted by its
+keys (a condition on text or ids would itself be written down), every file that held some of it is written anew, all
+indexes are dropped (the next search builds what it needs), and all older versions go at once. Blocking; run it in threads.
+"""
+
+# pyright: basic
+# because Arrow and Lance carry no types.
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import lance
+import pyarrow as pa
+import pyarrow.compute as pc
+from lance.file import LanceFileReader
+
+from memory_store import disk
+from memory_store.arrow import VECTOR, from_arrow, to_arrow
+from memory_store.rows import ERASURE, Row, last_seq
+from recollect.errors import RecollectError
+from recollect.memory import MemoryRecord, content_hash
+
+ATTEMPTS = 10
+TEXTS = ("text", "content_hash", "metadata", "provenance")
+MIN_NEEDLE = 12
+"""Characters."""
+
+
+def erase(path: Path, chosen: Callable[[MemoryRecord], bool]) -> list[MemoryRecord]:
+    """Erase every memory of which `chosen` holds for one version, with all its versions. Returns all versions that were erased.
+
+    `seq` goes on: an empty row marks the erasure, by which other processes know that what they hold is stale. Raises
+    RecollectError if a file still holds some of it afterwards.
+    """
+    if not disk.exists(path):
+        return []
+    erased = _deleted(path, chosen)
+    if erased:
+        rest = remains(path, erased)
+        if rest:
+            raise RecollectError(f"{len(rest)} files of {path.name} still hold what was to be forgotten: {rest[:3]}", code="not_erased")
+    return [row.record for row in erased]
+
+
+def drop(path: Path) -> None:
+    """Remove a whole table. It is gone under its name at once, and from the disk when this returns."""
+    if path.exists():
+        doomed = path.with_name(f".{uuid.uuid4().hex}.dropped")
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def _deleted(path: Path, chosen: Callable[[MemoryRecord], bool]) -> list[Row]:
+    for attempt in range(ATTEMPTS):
+        try:
+            return _delete(lance.dataset(path), chosen)
+        except disk.CommitConflict:
+            if attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _delete(dataset: Any, chosen: Callable[[MemoryRecord], bool]) -> list[Row]:
+    namespace = dataset.schema.metadata[b"namespace"].decode()
+    columns = [name for name in dataset.schema.names if name != VECTOR]
+    rows = from_arrow(dataset.to_table(columns=columns), namespace)
+    ids = {row.record.id for row in rows if not row.tombstone and chosen(row.record)}
+    doomed = [row for row in rows if row.record.id in ids]
+    if doomed:
+        mark = to_arrow([_mark(namespace, last_seq(rows) + 1)], dataset.schema)
+        disk.guarded(lambda: dataset.merge_insert("key").when_not_matched_insert_all().use_index(False).conflict_retries(0).execute(mark))
+        keys = pa.array([row.key for row in doomed], pa.int64())
+        disk.guarded(lambda: dataset.delete(pc.field("key").isin(keys)))
+        for index in dataset.describe_indices():
+            disk.guarded(lambda name=index.name: dataset.drop_index(name))
+    disk.guarded(lambda: dataset.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0, num_threads=1))
+    disk.guarded(lambda: dataset.cleanup_old_versions(timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False))
+    return doomed
+
+
+def _mark(namespace: str, seq: int) -> Row:
+    record = MemoryRecord(
+        id=f"{ERASURE}{uuid.uuid4().hex}",
+        namespace=namespace,
+        kind="semantic",
+        text="",
+        seq_from=seq,
+        seq_to=seq,
+        created_at=datetime.now(UTC),
+        content_hash=content_hash(""),
+    )
+    return Row(record, 0, ())
+
+
+def remains(path: Path, erased: Sequence[Row]) -> list[str]:
+    """The files of a table that hold erased rows: as decoded pages, as raw bytes, as rows only marked as deleted, as an index.
+
+    What a memory that stays says too is no remainder.
+    """
+    pages = {file: LanceFileReader(str(file)).read_all().to_table() for file in sorted((path / "data").glob("*.lance"))}
+    keys, ids = {row.key for row in erased}, {row.record.id for row in erased}
+    found = [file for file, page in pages.items() if keys & _values(page, "key") or ids & _values(page, "id")]
+    needles = _needles(erased, "\n".join(text for page in pages.values() for name in TEXTS for text in _values(page, name)))
+    for file in path.rglob("*"):
+        kept = file.is_file() and file.relative_to(path).parts[0] in ("_deletions", "_indices")
+        if kept or (file.is_file() and any(needle in file.read_bytes() for needle in needles)):
+            found.append(file)
+    return sorted({str(file.relative_to(path)) for file in found})
+
+
+def _values(page: pa.Table, column: str) -> set[Any]:
+    return set(page[column].to_pylist()) if column in page.column_names else set()
+
+
+def _needles(erased: Sequence[Row], rest: str) -> list[bytes]:
+    """Bytes that only the erased rows had: their hashes, and texts that are long enough to be told from chance."""
+    said = {row.record.content_hash for row in erased if row.record.text} | {row.record.text for row in erased}
+    return [text.encode() for text in said if len(text) >= MIN_NEEDLE and text not in rest]
