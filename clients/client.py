@@ -53,6 +53,19 @@ class AdapterState(Record):
     versions: list[AdapterVersion] = Field(default_factory=list[AdapterVersion])
 
 
+class Forgotten(Record):
+    """The certificate: what was forgotten and how that was verified. `adapters` learned from it and were not retrained."""
+
+    id: str
+    scope: str
+    namespace: str | None = None
+    memories: int
+    versions: int
+    trajectories: int
+    adapters: list[str]
+    verified: str
+
+
 class RecollectClient:
     """Calls a server's API. Errors of the server are raised as the types of `recollect.errors`. Use it as `async with`."""
 
@@ -102,6 +115,13 @@ class RecollectClient:
     async def delete_memory(self, memory_id: str, *, namespace: str | None = None) -> None:
         """Delete one; returns after the commit. Raises NotFound."""
         await self._call("DELETE", f"/v1/memories/{memory_id}", params=_given(namespace=namespace))
+
+    async def forget(
+        self, *, namespace: str | None = None, memory_id: str | None = None, session: str | None = None, everything: bool = False
+    ) -> Forgotten:
+        """Erase one memory, one session or everything of a namespace from all files, and what was logged of it. Raises NotFound."""
+        body = _given(namespace=namespace, id=memory_id, session=session, everything=everything or None)
+        return Forgotten.model_validate(await self._call("POST", "/v1/memories/forget", json=body))
 
     async def send_feedback(self, feedback: Feedback) -> str:
         """Say what you think of an answer; returns the trajectory's id once that is durable. Raises NotFound."""

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from memory_store.embedders.choose import choose
 from memory_store.evaluate.conversations import read
 from memory_store.evaluate.report import table
 from memory_store.evaluate.retrieval import Evaluation, evaluate
+from recollect.cli_screen import Screen
 from recollect.invocation import Invocation
 from recollect.settings import Settings
 
@@ -39,14 +39,15 @@ def retrieval(
     if as_json:
         typer.echo(evaluation.model_dump_json(indent=2))
     else:
-        width = None if Console().is_terminal else 120
-        Console(width=width).print(table(evaluation))
+        width = None if Screen().is_terminal else 120
+        Screen(width=width).print(table(evaluation))
 
 
 async def _retrieval(file: Path, settings: Settings, *, context: bool) -> Evaluation:
     corpus = await asyncio.to_thread(read, file)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    # A conversation's name comes from the file: neither markup nor terminal codes in it count.
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Screen(stderr=True)) as progress:
         task = progress.add_task("loading the embedder", total=None)
         embedder = await choose(settings.embedder, settings.home)
 

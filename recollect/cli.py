@@ -82,5 +82,7 @@ def main() -> None:
     try:
         command()(prog_name="recollect")
     except (RecollectError, OSError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        from recollect.cli_screen import harmless
+
+        print(f"error: {harmless(str(exc))}", file=sys.stderr)
         raise SystemExit(1) from exc

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from clients.client import AdapterState, AdapterVersion
 from recollect.cli_client import Url, ask, running_url
+from recollect.cli_screen import Screen
 from recollect.errors import InvalidRequest
 from recollect.invocation import Invocation
 from recollect.memory import LOCAL_TENANT
@@ -21,7 +21,7 @@ from recollect.registry import Registry
 
 app = typer.Typer(help="Trained versions of each policy: list, promote, roll back.", no_args_is_help=True, add_completion=False)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_NAMED = re.compile(r"(?P<policy>.+)@(?:v(?P<version>[0-9]+)|base)")
+_NAMED = re.compile(r"(?P<policy>.+)@(?:v(?P<version>[0-9]{1,9})|base)")
 
 
 @app.command("list")
@@ -73,7 +73,8 @@ def parsed(name: str) -> tuple[str, int | None]:
     """Policy and version of `memory@v7`; no version for `memory@base`. Raises InvalidRequest."""
     match = _NAMED.fullmatch(name)
     if match is None:
-        raise InvalidRequest(f"{name!r} names no version; write POLICY@v<number>, or POLICY@base for the base model", param="name")
+        shown = name if len(name) <= 80 else f"{name[:79]}…"
+        raise InvalidRequest(f"{shown!r} names no version; write POLICY@v<number>, or POLICY@base for the base model", param="name")
     return match["policy"], int(match["version"]) if match["version"] else None
 
 
@@ -106,5 +107,5 @@ def _print(states: Sequence[AdapterState], *, as_json: bool) -> None:
         for version in state.versions:
             mark = "current" if version.version == state.current else ""
             in_flight = str(version.in_flight) if version.in_flight else ""
-            shown.add_row(Text(version.name, style="cyan"), mark, "yes" if version.loaded else "", in_flight, version.refused or "")
-    Console().print(shown)
+            shown.add_row(Text(version.name, style="cyan"), mark, "yes" if version.loaded else "", in_flight, Text(version.refused or ""))
+    Screen().print(shown)

@@ -1,4 +1,4 @@
-"""`recollect memory search|list|add|delete`: the memories of the running server."""
+"""`recollect memory search|list|add|delete|forget`: the memories of the running server."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from recollect.cli_client import Url, ask
+from recollect.cli_screen import Screen
 from recollect.memory import Kind, MemoryRecord, SearchMode
 
-app = typer.Typer(help="Search, list, add and delete memories on the running server.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Search, list, add, delete and forget memories on the running server.", no_args_is_help=True, add_completion=False)
 Whose = Annotated[str | None, typer.Option(help="Whose memories: user/42 or user/42:agent/coach.", show_default=False)]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -70,6 +70,31 @@ def delete(ctx: typer.Context, memory_id: str, namespace: Whose = None, url: Url
     typer.echo(json.dumps({"id": memory_id, "deleted": True}) if as_json else f"deleted {memory_id}")
 
 
+@app.command()
+def forget(
+    ctx: typer.Context,
+    namespace: Whose = None,
+    memory_id: Annotated[str | None, typer.Option("--id", help="One memory, in all its versions.", show_default=False)] = None,
+    session: Annotated[str | None, typer.Option(help="One session and what was remembered of it.", show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="All of --namespace.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase from all files, with every version and every logged trajectory that holds the text. It cannot be undone."""
+    what = f"memory {memory_id}" if memory_id else f"session {session}" if session else "everything"
+    if not yes:
+        typer.confirm(f"Forget {what} of {namespace or 'the default namespace'} for good?", abort=True, err=True)
+    found = ask(ctx, url, lambda client: client.forget(namespace=namespace, memory_id=memory_id, session=session, everything=everything))
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+        return
+    typer.echo(f"forgotten: {found.memories} memories in {found.versions} versions, {found.trajectories} trajectories")
+    typer.echo(f"verified: {found.verified}")
+    if found.adapters:
+        typer.echo(f"trained on it, and still served: {', '.join(found.adapters)} (`recollect adapters rollback`, then train again)")
+
+
 def _print(records: Sequence[MemoryRecord], scores: Sequence[float] | None = None) -> None:
     if not records:
         typer.echo("no memories found")
@@ -81,4 +106,4 @@ def _print(records: Sequence[MemoryRecord], scores: Sequence[float] | None = Non
         score = (f"{scores[index]:.3f}",) if scores else ()
         time = record.created_at.isoformat(" ", "minutes")[:16]
         shown.add_row(Text(record.id, style="cyan"), time, *score, Text(record.text))
-    Console().print(shown)
+    Screen().print(shown)

@@ -7,11 +7,13 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from recollect.cli_screen import Screen, harmless
 from recollect.errors import InvalidRequest, NotFound
 from recollect.events import LoggedTrajectory
 from recollect.invocation import Invocation
@@ -20,6 +22,13 @@ from recollect.trajectory import Feedback, MemoryOp, Step, Trajectory, Usage
 
 app = typer.Typer(help="What the agents did: list it, or show one in full.", no_args_is_help=True, add_completion=False)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+GAP = 2
+LEAST = {"error": 10, "namespace": 7}
+"""Columns that are shortened on a narrow terminal, and the letters that each keeps."""
+MOST = {"agent": 10, "policy": 16, "feedback": 13, "namespace": 24}
+"""The widest that columns become where not all fit. Those that are never left out so fit 80 letters, with id and time."""
+DISPENSABLE = ("session", "tokens", "steps", "reward", "namespace")
+"""Columns that a narrow terminal does without, the first to go first."""
 
 
 @app.command("list")
@@ -37,7 +46,7 @@ def list_(
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
     else:
-        console = Console()
+        console = Screen()
         console.print(table(rows, width=console.width) if rows else "no trajectories yet: they appear here when an agent has answered")
 
 
@@ -52,14 +61,14 @@ def show(
     if as_json:
         typer.echo(logged.model_dump_json(indent=1))
     else:
-        Console().print(page(logged))
+        Screen().print(page(logged))
 
 
 def _read(ctx: typer.Context) -> LogContents:
     invocation: Invocation = ctx.obj
     contents = read_log(invocation.settings().home / "trajectories")
     for line in contents.corrupt_lines:
-        print(f"warning: skipped a corrupt line, {line}", file=sys.stderr)
+        print(f"warning: skipped a corrupt line, {harmless(str(line))}", file=sys.stderr)
     return contents
 
 
@@ -112,17 +121,43 @@ def verdict(feedback: Feedback) -> str:
 
 
 def table(rows: list[dict[str, Any]], *, width: int) -> Table:
-    """The list for a terminal: 16 letters of each id, which `show` takes, and no column that is empty in all rows."""
-    narrow = {"session"} if width < 100 else set[str]()
+    """The list for a terminal: 16 letters of each id, which `show` takes, and no column that is empty in all rows.
+
+    Where `width` does not hold it, columns of DISPENSABLE are left out, and error and namespace shortened.
+    """
     cells = [_cells(row) for row in rows]
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    filled = [name for name in (cells[0] if cells else ()) if name not in narrow and any(row[name].plain for row in cells)]
-    for name in filled:
+    widths = _widths(cells, width)
+    for name, cell_width in widths.items():
         right = name in ("steps", "tokens", "reward")
-        shown.add_column(name, justify="right" if right else "left", no_wrap=True, min_width=16 if name == "id" else None)
+        shown.add_column(name, justify="right" if right else "left", no_wrap=True, width=cell_width)
     for row in cells:
-        shown.add_row(*(row[name] for name in filled))
+        shown.add_row(*(row[name] for name in widths))
     return shown
+
+
+def _widths(cells: list[dict[str, Text]], width: int) -> dict[str, int]:
+    """The columns to show, with the width of each."""
+    kept = {
+        name: max(cell_len(name), *(cell_len(row[name].plain) for row in cells))
+        for name in (cells[0] if cells else ())
+        if any(row[name].plain for row in cells)
+    }
+    if sum(kept.values()) + GAP * (len(kept) - 1) <= width:
+        return kept
+    kept = {name: min(cell_width, MOST.get(name, width)) for name, cell_width in kept.items()}
+    for name in DISPENSABLE:
+        if sum(min(cell_width, LEAST.get(name, cell_width)) + GAP for name, cell_width in kept.items()) - GAP > width:
+            kept.pop(name, None)
+    over = max(0, sum(kept.values()) + GAP * (len(kept) - 1) - width)
+    for name, least in LEAST.items():
+        if name in kept:
+            given = min(over, max(0, kept[name] - least))
+            kept[name] -= given
+            over -= given
+    if "error" in kept:
+        kept["error"] = max(1, kept["error"] - over)
+    return kept
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Text]:
@@ -137,7 +172,7 @@ def _cells(row: dict[str, Any]) -> dict[str, Text]:
         "tokens": Text(f"{row['tokens']:,}"),
         "feedback": Text(", ".join(row["feedback"])),
         "reward": Text("" if row["reward"] is None else f"{row['reward']:g}"),
-        "error": Text(row["error"] or "", style="red"),
+        "error": Text(" ".join((row["error"] or "").split()), style="red"),
     }
 
 

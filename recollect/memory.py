@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 from urllib.parse import quote, unquote
@@ -170,4 +170,19 @@ class MemoryStore(Protocol):
 
     async def close(self) -> None:
         """Commit what is queued and release files."""
+        ...
+
+
+class ErasableStore(MemoryStore, Protocol):
+    """A store whose files can be made to forget. Forks are none: nothing of theirs reaches the disk."""
+
+    async def erase(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> Sequence[MemoryRecord]:
+        """Erase memories of which `chosen` holds for any version, for every `seq`; returns all versions that were erased.
+
+        Raises RecollectError if the files that are left hold some of it.
+        """
+        ...
+
+    async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:
+        """Erase a whole namespace, its name on the disk included; returns all versions that were erased."""
         ...

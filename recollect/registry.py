@@ -66,7 +66,7 @@ class Registry:
     def current(self, policy: str, pool: str = LOCAL_TENANT) -> int | None:
         """The version that requests are answered with; None: the base model."""
         try:
-            text = (self._folder(policy, pool) / _CURRENT).read_text("ascii").strip()
+            text = (self._folder(policy, pool) / _CURRENT).read_text("utf-8", errors="replace").strip()
         except FileNotFoundError:
             return None
         if text == _BASE:
@@ -132,9 +132,12 @@ class Registry:
             return place
 
     def set_current(self, policy: str, version: int | None, pool: str = LOCAL_TENANT) -> None:
-        """Point `current` at a version, or with None at the base model. Raises NotFound."""
+        """Point `current` at a version, or with None at the base model. Raises NotFound, also for a policy without versions."""
         if version is not None:
             self.path(policy, version, pool)
+        elif not self.versions(policy, pool):
+            known = ", ".join(self.policies(pool)) or "none yet"
+            raise NotFound(f"no version of policy {policy!r} was published; published: {known}", param="policy", code="adapter_not_found")
         with self._writing(policy, pool) as home:
             self._point(home, version)
 

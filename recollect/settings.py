@@ -1,6 +1,7 @@
 """Settings: YAML, then `RECOLLECT_SECTION__KEY` in the environment, then `section.key=value` on the command line.
 
-Unknown keys are errors that name the nearest known key.
+Unknown keys are errors that name the nearest known key. Texts are taken as they are written, so that a key of digits stays a
+text; no error shows the value of a key.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, cast
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from yaml.parser import ParserError
+from yaml.scanner import ScannerError
 
 from recollect.errors import ConfigurationError
 from recollect.model import Frozen
@@ -20,6 +24,24 @@ from recollect.model import Frozen
 M = TypeVar("M", bound=BaseModel)
 PREFIX = "RECOLLECT_"
 SEED_MODEL = Path(__file__).parent.parent / "models" / "seed"
+SECRET = "api_key"
+MAX_SHOWN = 80
+"""Characters of a wrong value that an error repeats."""
+
+
+def _http_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or any(letter.isspace() for letter in url):
+        raise ValueError("write a whole URL, such as http://127.0.0.1:8000")
+    return url
+
+
+def _http_url_if_set(url: str) -> str:
+    return _http_url(url) if url else ""
 
 
 class ServerSettings(Frozen):
@@ -40,8 +62,8 @@ class EngineSettings(Frozen):
     kind: Literal["vllm", "attach", "openai", "none"] = "vllm"
     model: str = ""
     """Empty: the bundled seed model."""
-    urls: tuple[str, ...] = ()
-    api_key: str = ""
+    urls: tuple[Annotated[str, AfterValidator(_http_url)], ...] = ()
+    api_key: str = Field(default="", repr=False)
     max_model_len: int | None = None
     dtype: str = "auto"
     max_lora_rank: int = 16
@@ -65,8 +87,8 @@ class EmbedderSettings(Frozen):
     kind: Literal["auto", "onnx", "endpoint", "hash", "none"] = "auto"
     model: str = ""
     """A folder with model.onnx and tokenizer.json, a hub id, or the endpoint's model name."""
-    url: str = ""
-    api_key: str = ""
+    url: Annotated[str, AfterValidator(_http_url_if_set)] = ""
+    api_key: str = Field(default="", repr=False)
 
 
 class AgentSettings(Frozen):
@@ -115,26 +137,60 @@ class Settings(Frozen):
         return "compact" if self.engine.kind == "vllm" and not self.engine.model else "default"
 
 
+class _Texts(yaml.SafeLoader):
+    """Leaves plain scalars text: YAML would read a key `0123` as 83. Pydantic makes numbers of them where a number belongs."""
+
+
+_Texts.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def load(path: Path | None = None, overrides: Iterable[str] = (), environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings. Raises ConfigurationError that names the key and, for an unknown one, the nearest known key."""
-    values: dict[str, Any] = _read_yaml(path) if path else {}
+    values = read_file(path) if path else {}
     if home := environ.get("RECOLLECT_HOME"):
         values.setdefault("home", home)
     for name, value in environ.items():
         if name.startswith(PREFIX) and "__" in name:
-            _set(values, name.removeprefix(PREFIX).lower().split("__"), yaml.safe_load(value))
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise ConfigurationError(f"{override!r} is no override; write section.key=value", param=override)
-        _set(values, key.split("."), yaml.safe_load(value))
-    return parse(Settings, values)
+            _set(Settings, values, name.removeprefix(PREFIX).lower().split("__"), value)
+    for text in overrides:
+        override(Settings, values, text)
+    settings = parse(Settings, values)
+    _check_home(settings.home)
+    return settings
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The values of a YAML file, as `--config` names it. Raises ConfigurationError."""
+    try:
+        values = yaml.load(path.read_text("utf-8"), _Texts)
+    except FileNotFoundError as exc:
+        raise ConfigurationError(f"no settings file at {path}; give --config a YAML file", param="config") from exc
+    except OSError as exc:
+        raise ConfigurationError(f"--config {path} cannot be read: {exc.strerror}; give a YAML file", param="config") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"--config {path} is not UTF-8 (byte {exc.start + 1}); save it as UTF-8", param="config") from exc
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        raise ConfigurationError(f"--config {path} is not YAML: {_fault(exc)}", param="config") from exc
+    if not isinstance(values, dict | None):
+        raise ConfigurationError(f"--config {path} must hold a mapping: lines of 'key: value'", param="config")
+    return cast("dict[str, Any]", values or {})
+
+
+def override(model: type[BaseModel], values: dict[str, Any], text: str) -> None:
+    """Put `section.key=value` into the `values` of a model. Raises ConfigurationError."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigurationError(f"{text!r} is no override; write key=value, for a key of a section section.key=value", param=text)
+    _set(model, values, key.split("."), value)
 
 
 def parse(model: type[M], values: dict[str, Any]) -> M:
     """Validate `values`, with an error that names the key and the nearest known one."""
     try:
-        return model.model_validate(values)
+        return model.model_validate(_filled(model, values))
     except ValidationError as exc:
         first = exc.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -142,34 +198,95 @@ def parse(model: type[M], values: dict[str, Any]) -> M:
             near = difflib.get_close_matches(key, _keys(model), n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigurationError(f"unknown setting {key!r}{hint}", param=key) from exc
-        raise ConfigurationError(f"setting {key!r}: {first['msg']} (got {first['input']!r})", param=key) from exc
+        said = "write a list: [a, b]" if first["type"] == "tuple_type" else first["msg"].removeprefix("Value error, ")
+        shown = "" if SECRET in first["loc"] else _shown(first["input"])
+        raise ConfigurationError(f"setting {key!r}: {said}{shown}", param=key) from exc
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError as exc:
-        raise ConfigurationError(f"no settings file at {path}", param="config") from exc
-    except yaml.YAMLError as exc:
-        raise ConfigurationError(f"{path} is not YAML: {exc}", param="config") from exc
-    if not isinstance(values, dict | None):
-        raise ConfigurationError(f"{path} must hold a mapping of sections", param="config")
-    return cast("dict[str, Any]", values or {})
+def _shown(value: object) -> str:
+    if value is None:
+        return " (it is empty)"
+    if not isinstance(value, str | int | float):
+        # A mapping or a list may hold a key.
+        return ""
+    text = repr(value)
+    return f" (got {text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + '…'})"
 
 
-def _set(values: dict[str, Any], path: list[str], value: Any) -> None:
+def _fault(exc: Exception) -> str:
+    """Where the YAML is wrong. The library's own text quotes the line, which may hold a key."""
+    if isinstance(exc, RecursionError):
+        return "it is nested too deeply"
+    mark = exc.problem_mark if isinstance(exc, yaml.MarkedYAMLError) else None
+    if mark is None:
+        return "it holds what no text may hold"
+    said = f", {exc.problem}" if isinstance(exc, ScannerError | ParserError) else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}{said}"
+
+
+def _check_home(home: Path) -> None:
+    there = next((place for place in (home, *home.parents) if os.path.exists(place)), None)
+    if there is not None and not there.is_dir():
+        raise ConfigurationError(
+            f"home is {home}, but {there} is a file; give a folder: --home FOLDER, or RECOLLECT_HOME, or home in the settings", param="home"
+        )
+
+
+def _set(model: type[BaseModel], values: dict[str, Any], path: list[str], text: str) -> None:
+    key = ".".join(path)
+    kind: object = model
     for part in path[:-1]:
-        below: Any = values.setdefault(part, {})
+        kind = _kind(kind, part)
+        below: Any = values.get(part)
+        if below is None:
+            below = values[part] = {}
         if not isinstance(below, dict):
-            raise ConfigurationError(f"{'.'.join(path)!r} is below a plain value", param=".".join(path))
+            raise ConfigurationError(f"{key!r} is below a plain value", param=key)
         values = cast("dict[str, Any]", below)
-    values[path[-1]] = value
+    values[path[-1]] = _value(_kind(kind, path[-1]), key, text)
+
+
+def _value(kind: object, key: str, text: str) -> Any:
+    """What `text` means for a field of type `kind`: YAML, but where a text belongs, the text as it is, less quotes around it."""
+    plain = kind is str or kind is Path
+    if plain and not (len(text) > 1 and text[0] == text[-1] and text[0] in "'\""):
+        return text
+    try:
+        value = yaml.load(text, _Texts)
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        if plain:
+            return text
+        raise ConfigurationError(
+            f"setting {key!r}: the value is not YAML: {_fault(exc)}; write a plain value, or a list as [a, b]", param=key
+        ) from exc
+    return text if plain and not isinstance(value, str) else value
+
+
+def _filled(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with what a YAML file leaves empty: a section has no key set, a text is empty."""
+    filled = dict(values)
+    for name, value in values.items():
+        kind = _kind(model, name)
+        if _is_section(kind) and isinstance(value, dict | None):
+            filled[name] = _filled(kind, cast("dict[str, Any]", value or {}))
+        elif kind is str and value is None:
+            filled[name] = ""
+    return filled
+
+
+def _kind(model: object, name: str) -> object:
+    field = model.model_fields.get(name) if _is_section(model) else None
+    return field.annotation if field else None
+
+
+def _is_section(kind: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     found: list[str] = []
     for name, field in model.model_fields.items():
         found.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if _is_section(field.annotation):
             found += _keys(field.annotation, f"{prefix}{name}.")
     return found

@@ -116,6 +116,8 @@ class Trajectory(Record):
     error: str | None = None
     consent: Literal["own_pool", "shared_pool", "none"] = "own_pool"
     trainable: bool = True
+    use_memory: bool = True
+    """False if the request asked for nothing to be recalled or remembered."""
 
     @property
     def reward(self) -> float | None:

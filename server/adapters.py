@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import PurePath
 from typing import NamedTuple
 
-from recollect.errors import AdapterRefused, EngineError, EngineUnavailable, NotFound
+from recollect.errors import AdapterRefused, EngineError, EngineUnavailable, NotFound, RecollectError
 from recollect.manifest import Manifest
 from recollect.memory import LOCAL_TENANT
 from recollect.model import Frozen
@@ -125,8 +125,8 @@ class Adapters:
                 await self._follow()
             except EngineUnavailable as exc:
                 self._unsettle(exc.message)
-            except OSError as exc:
-                logger.warning("the adapter registry could not be read, the versions stay as they are: %s", exc)
+            except Exception as exc:  # noqa: BLE001 - the watcher must outlive whatever one round meets
+                logger.warning("the adapters stay as they are: %s: %s", type(exc).__name__, exc)
 
     def lost(self) -> None:
         """The engine does not know a version that was loaded: it was restarted. Load them again before the next answer."""
@@ -134,13 +134,13 @@ class Adapters:
         self._wake.set()
 
     async def promote(self, policy: str, version: int | None) -> None:
-        """Make a version current and serve it. Raises NotFound, AdapterRefused; then the pointer is where it was."""
+        """Make a version current and serve it. Raises NotFound, AdapterRefused, EngineUnavailable; then the pointer is where it was."""
         before = await self._before(policy)
         await asyncio.to_thread(self._registry.set_current, policy, version, self._pool)
         await self._take(policy, version, before)
 
     async def roll_back(self, policy: str) -> None:
-        """Serve the parent of the current version. Raises NotFound, Conflict, AdapterRefused."""
+        """Serve the parent of the current version. Raises NotFound, Conflict, AdapterRefused, EngineUnavailable."""
         before = await self._before(policy)
         await self._take(policy, await asyncio.to_thread(self._registry.rollback, policy, self._pool), before)
 
@@ -171,6 +171,9 @@ class Adapters:
         if version is not None:
             self._refused.pop((alias, version), None)
         await self.refresh()
+        if not self.settled:
+            await asyncio.to_thread(self._registry.set_current, alias, before, self._pool)
+            raise EngineUnavailable(f"{alias} stays as it is, a version must be checked first: {self.detail}", retry_after_s=2)
         if version is not None and (reason := self._refused.get((alias, version))) is not None:
             await asyncio.to_thread(self._registry.set_current, alias, before, self._pool)
             raise AdapterRefused(f"{alias}@v{version} is refused: {reason}", param="version")
@@ -250,7 +253,7 @@ class Adapters:
             await self._load(policy)
         except EngineUnavailable:
             raise
-        except (AdapterRefused, NotFound, EngineError) as exc:
+        except RecollectError as exc:
             self._refused[key] = exc.message
             logger.warning("%s is refused: %s", policy.name, exc.message)
             return False

@@ -22,6 +22,8 @@ from server.home_lock import announced, owned
 from server.service import Service
 
 GRACE_S = 30
+LAST_S = 3
+"""Of the grace: what still streams then is ended with an error event, instead of being cut off."""
 PROGRESS_S = 0.25
 KEEP_ALIVE_S = 75
 """Longer than clients keep idle connections (httpx 5 s, aiohttp 15 s, Node 4 s): none sends a request into one that closes."""
@@ -71,12 +73,20 @@ async def _serve(server: _Server, listener: socket.socket, service: Service) -> 
     if server.started:
         with announced(service.home, url=url, engine_url=lambda: _engine_url(service)) as write:
             service.announce = write
-            watching = asyncio.create_task(_show_progress(service, url))
+            tasks = [asyncio.create_task(_show_progress(service, url)), asyncio.create_task(_end_answers(server, service))]
             try:
                 await serving
             finally:
-                watching.cancel()
+                for task in tasks:
+                    task.cancel()
     await serving
+
+
+async def _end_answers(server: uvicorn.Server, service: Service) -> None:
+    while not server.should_exit:  # noqa: ASYNC110 (uvicorn has no event for it)
+        await asyncio.sleep(PROGRESS_S)
+    await asyncio.sleep(GRACE_S - LAST_S)
+    service.chat.stop()
 
 
 def _engine_url(service: Service) -> str | None:

@@ -9,17 +9,16 @@ import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from recollect.errors import ConfigurationError, Conflict
 from recollect.invocation import Invocation
-from recollect.settings import Settings, parse
+from recollect.settings import Settings, override, parse, read_file
 from server.engines.vllm import VllmEngine
 from trainer.config import TrainConfig
 from trainer.inputs import LogInput, NothingToDo, check_settings, read_logged, tasks_of_log
@@ -61,25 +60,9 @@ def train(
 
 def training_config(file: Path | None, overrides: Sequence[str], *, generated_only: bool = False) -> TrainConfig:
     """The configuration of a file with `key=value` overrides. Raises ConfigurationError."""
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = yaml.safe_load(file.read_text("utf-8")) or {}
-        except (OSError, yaml.YAMLError) as exc:
-            raise ConfigurationError(f"{file} cannot be read: {exc}", param="config") from exc
-        if not isinstance(values, dict):
-            raise ConfigurationError(f"{file} must hold a mapping", param="config")
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise ConfigurationError(f"{override!r} is no override; write key=value", param=override)
-        *path, last = key.split(".")
-        below = values
-        for part in path:
-            below = below.setdefault(part, {})
-            if not isinstance(below, dict):
-                raise ConfigurationError(f"{part!r} in {key!r} is a plain value", param=key)
-        below[last] = yaml.safe_load(value)
+    values = read_file(file) if file else {}
+    for text in overrides:
+        override(TrainConfig, values, text)
     return parse(TrainConfig, values | ({"generated_only": True} if generated_only else {}))
 
 

@@ -12,11 +12,13 @@ from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, Field, ValidationError
 
+from memory_store.plan import check
 from recollect.errors import InvalidRequest
+from recollect.memory import MemoryWrite
 
 Format = Literal["LoCoMo", "LongMemEval"]
 M = TypeVar("M", bound=BaseModel)
-_SESSION = re.compile(r"session_(\d+)")
+_SESSION = re.compile(r"session_([0-9]{1,9})")
 _SEPARATORS = re.compile(r"[;,\s]+")
 
 
@@ -95,7 +97,9 @@ class _LongMem(BaseModel):
 def read(path: Path) -> Corpus:
     """Read a file. Raises InvalidRequest that names the file and the field."""
     items = _items(path)
-    first = items[0] if items else None
+    if not items:
+        raise InvalidRequest(f"{path} holds no conversation: its list is empty", param="file")
+    first = items[0]
     if isinstance(first, dict) and "conversation" in first:
         found = tuple(_locomo(path, i, item) for i, item in enumerate(items))
         return Corpus("LoCoMo", found, frozenset("1234"), "1-4")
@@ -115,6 +119,8 @@ def _items(path: Path) -> list[Any]:
         raise InvalidRequest(f"{path} cannot be read: {exc.strerror}", param="file") from exc
     except ValueError as exc:
         raise InvalidRequest(f"{path} is not JSON: {exc}", param="file") from exc
+    except RecursionError as exc:
+        raise InvalidRequest(f"{path} is nested too deeply to be a list of conversations", param="file") from exc
     if not isinstance(items, list):
         raise InvalidRequest(f"{path} holds {type(items).__name__}, not a list of conversations", param="file")
     return cast("list[Any]", items)
@@ -140,17 +146,29 @@ def _locomo(path: Path, index: int, item: object) -> Conversation:
 
 def _locomo_turns(path: Path, index: int, conversation: dict[str, Any]) -> Iterator[Turn]:
     """The turns of all `session_<n>` keys; a date without a session is no session."""
-    numbers = sorted(int(match.group(1)) for key in conversation if (match := _SESSION.fullmatch(key)))
-    for number in numbers:
-        name = f"{index}.conversation.session_{number}"
-        said = conversation[f"session_{number}"]
+    numbers = {key: int(match[1]) for key in conversation if (match := _SESSION.fullmatch(key))}
+    for session in sorted(numbers, key=numbers.__getitem__):
+        name = f"{index}.conversation.{session}"
+        said = conversation[session]
         if not isinstance(said, list):
             raise InvalidRequest(f"{path}: {name}: a list of turns is needed", param=name)
-        at = _date(str(conversation.get(f"session_{number}_date_time", "")), _locomo_date)
+        at = _date(str(conversation.get(f"{session}_date_time", "")), _locomo_date)
         for place, value in enumerate(cast("list[object]", said)):
-            turn = _checked(_LocomoTurn, value, path, f"{name}.{place}")
+            field = f"{name}.{place}"
+            turn = _checked(_LocomoTurn, value, path, field)
             photo = f" (shares a photo: {turn.blip_caption})" if turn.blip_caption else ""
-            yield Turn(turn.dia_id, f"{turn.speaker}: {turn.text}{photo}", at, f"session_{number}")
+            found = Turn(turn.dia_id, f"{turn.speaker}: {turn.text}{photo}", at, session)
+            _check_storable(found, path, id_field=f"{field}.dia_id", text_field=f"{field}.text")
+            yield found
+
+
+def _check_storable(turn: Turn, path: Path, *, id_field: str, text_field: str) -> None:
+    """Raises InvalidRequest that names file and field, where the store would name its own."""
+    try:
+        check([MemoryWrite(op="add", id=turn.id, text=turn.text)])
+    except InvalidRequest as exc:
+        field = id_field if exc.param == "writes.0.id" else text_field
+        raise InvalidRequest(f"{path}: {field}: {exc.message}", param=field) from exc
 
 
 def _locomo_question(question: _LocomoQuestion, known: frozenset[str]) -> Question:
@@ -169,7 +187,10 @@ def _longmemeval(path: Path, index: int, item: object) -> Conversation:
         at = _date(date, _longmemeval_date)
         for t, turn in enumerate(session, start=1):
             if turn.content.strip():
-                turns.append(Turn(f"S{s}:{t}", f"{turn.role}: {turn.content}", at, f"session_{s}"))
+                found = Turn(f"S{s}:{t}", f"{turn.role}: {turn.content}", at, f"session_{s}")
+                field = f"{index}.haystack_sessions.{s - 1}.{t - 1}"
+                _check_storable(found, path, id_field=field, text_field=f"{field}.content")
+                turns.append(found)
                 evidence |= {f"S{s}:{t}"} if turn.has_answer else set()
     question = Question(record.question, record.question_type, frozenset(evidence), 0)
     return Conversation(record.question_id, tuple(turns), (question,))

@@ -1,6 +1,7 @@
 """The outermost layer of every request: request ids, the namespace in the URL, sizes, foreign hosts, and defects.
 
-`/ns/<namespace>/v1/...` is `/v1/...` with the namespace set, for clients that can be given nothing but a base URL.
+`/ns/<namespace>/v1/...` is `/v1/...` with the namespace set, for clients that can be given nothing but a base URL. The namespace
+is written as everywhere (`/ns/user/a%3Ab:agent/c/v1`), or as one segment, encoded as a whole.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from urllib.parse import quote, unquote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -64,6 +66,9 @@ class Edge:
         if not _LOCAL_HOST.fullmatch(headers.get("host", "")):
             message = "this server has no keys and answers requests to 127.0.0.1, localhost and [::1] alone"
             return JSONResponse(error_body(message, "invalid_request_error", "Host", "foreign_host"), 421)
+        if (coding := headers.get("content-encoding", "identity").lower()) not in ("", "identity"):
+            message = f"a body with content-encoding {coding} is not read; send it uncompressed"
+            return JSONResponse(error_body(message, "invalid_request_error", "Content-Encoding", "unsupported_content_encoding"), 415)
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > self._max_body:
             return JSONResponse(error_body(self._too_large(), "invalid_request_error", code="request_too_large"), 413)
@@ -87,7 +92,12 @@ class Edge:
 
 
 def _namespaced(scope: Scope) -> Scope:
-    match = _NAMESPACED.fullmatch(scope["path"])
+    # In the decoded path `a%3Ab`, one name, cannot be told from `a:b`, two parts; so what the client sent is read.
+    raw = (scope.get("raw_path") or quote(scope["path"]).encode()).decode("latin-1")
+    match = _NAMESPACED.fullmatch(raw)
     if match is None:
         return scope
-    return {**scope, "path": match["path"], "raw_path": match["path"].encode(), "recollect.namespace": match["namespace"]}
+    named, path = match["namespace"], match["path"]
+    # With a slash it is the namespace as it is written everywhere; without, one segment that was encoded as a whole.
+    namespace = named if "/" in named else unquote(named)
+    return {**scope, "path": unquote(path), "raw_path": path.encode("latin-1"), "recollect.namespace": namespace}

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from recollect.errors import EngineUnavailable, RecollectError
+from server.routes.invalid import describe
+from server.routes.limits import MAX_DEPTH
 
 logger = logging.getLogger(__name__)
-
-_SKIPPED = ("body", "query", "path", "header")
 
 
 def error_body(message: str, type_: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
@@ -62,6 +61,9 @@ async def _recollect_error(request: Request, exc: Exception) -> JSONResponse:
 
 async def _http_error(request: Request, exc: Exception) -> JSONResponse:
     error = cast("HTTPException", exc)
+    # FastAPI tells no more than that the body could not be parsed; the cause tells why.
+    if unreadable := _unreadable(error.__cause__):
+        return JSONResponse(unreadable, 400)
     path = request.scope["path"]
     messages = {404: f"no route {path}; the API is under /v1", 405: f"{request.method} is not allowed for {path}"}
     message = messages.get(error.status_code, str(error.detail))
@@ -70,47 +72,28 @@ async def _http_error(request: Request, exc: Exception) -> JSONResponse:
 
 
 async def _validation_error(request: Request, exc: Exception) -> JSONResponse:
-    first = cast("RequestValidationError", exc).errors()[0]
+    error = cast("RequestValidationError", exc)
+    errors = cast("Sequence[Mapping[str, Any]]", error.errors())
+    part, *where = errors[0]["loc"]
+    if errors[0]["type"] == "json_invalid":
+        message = f"the body is not JSON: {errors[0]['ctx']['error']} (at character {where[0]})"
+        return JSONResponse(error_body(message, "invalid_request_error", code="invalid_json"), 400)
     field = getattr(request.scope.get("route"), "body_field", None)
     model = getattr(getattr(field, "field_info", None), "annotation", None)
-    message, param, code = describe(first, model)
-    return JSONResponse(error_body(message, "invalid_request_error", param, code), 400)
+    given = error.body if part == "body" else dict(request.query_params)
+    invalid = describe([{**one, "loc": one["loc"][1:]} for one in errors if one["loc"][0] == part], given, model)
+    return JSONResponse(error_body(invalid.message, "invalid_request_error", invalid.param, invalid.code), 400)
 
 
-def describe(error: Mapping[str, Any], model: Any) -> tuple[str, str | None, str]:
-    """Message, field and code of one validation error, without the value: that may be what a user wrote."""
-    where = list(cast("Sequence[str | int]", error["loc"]))
-    where = where[1:] if where and where[0] in _SKIPPED else where
-    param = _path(where)
-    kind = error["type"]
-    if kind == "json_invalid":
-        reason = error.get("ctx", {}).get("error", "it cannot be parsed")
-        return f"the body is not JSON: {reason} (at character {where[0] if where else 0})", None, "invalid_json"
-    if kind == "missing":
-        return (
-            f"{param or 'a JSON body'} is required" + ("" if param else ", with content-type application/json"),
-            param,
-            "missing_required_parameter",
-        )
-    if kind == "extra_forbidden":
-        return f"unknown field {param!r}{_nearest(where, model)}", param, "unknown_parameter"
-    if kind == "value_error":
-        return f"{param or 'the body'}: {error['ctx']['error']}", param, "invalid_value"
-    if not where:
-        return f"the body must be a JSON object, with content-type application/json: {error['msg']}", None, "invalid_type"
-    return f"{param}: {error['msg']}", param, f"invalid_{kind}"
-
-
-def _path(where: Sequence[str | int]) -> str | None:
-    text = ""
-    for part in where:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text or None
-
-
-def _nearest(where: Sequence[str | int], model: Any) -> str:
-    if not isinstance(model, type) or not issubclass(model, BaseModel) or len(where) != 1:
-        return ""
-    known = list(model.model_fields)
-    near = difflib.get_close_matches(str(where[0]), known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+def _unreadable(cause: BaseException | None) -> dict[str, Any] | None:
+    """The error body for why a request's body could not be read as JSON; None if it is none of the reasons known."""
+    if isinstance(cause, RecursionError):
+        message, code = f"the body nests lists and objects more than {MAX_DEPTH} deep; flatten it", "invalid_value"
+    elif isinstance(cause, UnicodeDecodeError):
+        message, code = f"the body is not UTF-8 (at byte {cause.start}); send JSON in UTF-8, not compressed", "invalid_encoding"
+    elif isinstance(cause, ValueError):
+        digits = sys.get_int_max_str_digits()
+        message, code = f"the body holds a number of more than {digits} digits; send a smaller one, or a text", "invalid_value"
+    else:
+        return None
+    return error_body(message, "invalid_request_error", code=code)

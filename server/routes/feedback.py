@@ -31,5 +31,7 @@ async def give_feedback(body: FeedbackBody, service: ServiceDep) -> dict[str, An
     feedback = Feedback.model_validate(body.model_dump())
     if feedback == Feedback(id=body.id):
         raise InvalidRequest("feedback says nothing; give score, label, correction, citations or comment", param="score")
+    if body.correction is not None and not body.correction.strip():
+        raise InvalidRequest("correction is blank; give the right answer, or leave it out and send label 'down'", param="correction")
     trajectory_id = await service.feedback.give(feedback)
     return {"object": "feedback", "id": body.id, "trajectory_id": trajectory_id}

@@ -13,13 +13,16 @@ router = APIRouter()
 
 
 @router.get("/health")
+@router.head("/health", include_in_schema=False)
 @router.get("/healthz", include_in_schema=False)
+@router.head("/healthz", include_in_schema=False)
 async def health() -> dict[str, str]:
     """The process is alive."""
     return {"status": "ok"}
 
 
 @router.get("/ready")
+@router.head("/ready", include_in_schema=False)
 async def ready(service: ServiceDep) -> JSONResponse:
     """200 when requests would be answered now, else 503 with what is missing."""
     status = await service.status()

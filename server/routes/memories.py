@@ -5,17 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from recollect.memory import Kind, Namespace, Scalar, SearchMode
+from recollect.errors import InvalidRequest
+from recollect.memory import Kind, Namespace, SearchMode
 from server.identity import parse_namespace
-from server.routes.wire import Body, ServiceDep, identity_of, memory_object
+from server.routes.limits import MAX_METADATA_VALUE, MAX_QUERY
+from server.routes.wire import Body, ServiceDep, identity_of, memory_object, only_known_query, single_write
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(only_known_query)])
 MAX_LIMIT = 1_000
 NamespaceQuery = Annotated[str | None, Query(description="Of the memories; without it the one that the URL or the headers name.")]
+MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_VALUE)] | int | float | bool
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
 
@@ -25,22 +28,45 @@ class AddBody(Body):
     text: str
     id: str | None = None
     kind: Kind = "semantic"
-    metadata: Annotated[dict[str, Scalar], Field(max_length=64)] | None = None
+    metadata: Annotated[dict[str, MetadataValue], Field(max_length=64)] | None = None
     valid_at: Annotated[datetime | None, Field(strict=False)] = None
     invalid_at: Annotated[datetime | None, Field(strict=False)] = None
     namespace: str | None = None
     user: str | None = None
 
+    def check(self) -> None:
+        """Raises InvalidRequest for a time of validity that ends before it begins. A time without a zone is the store's to refuse."""
+        begin, end = self.valid_at, self.invalid_at
+        if begin is not None and end is not None and begin.tzinfo and end.tzinfo and end <= begin:
+            raise InvalidRequest("invalid_at is not after valid_at; give a later time, or leave it out", param="invalid_at")
+
 
 class SearchBody(Body):
     """What to look for."""
 
-    query: Annotated[str, Field(max_length=100_000)]
+    query: Annotated[str, Field(max_length=MAX_QUERY)]
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 10
     mode: SearchMode = "hybrid"
     kind: Kind | None = None
     namespace: str | None = None
     user: str | None = None
+
+
+class ForgetBody(Body):
+    """What to forget: one memory, one session, or everything of the namespace. Exactly one of them."""
+
+    id: str | None = None
+    session: str | None = None
+    everything: bool = False
+    namespace: str | None = None
+    user: str | None = None
+
+    def check(self) -> None:
+        """Raises InvalidRequest unless exactly one thing is named, and for everything also whose."""
+        if (self.id is not None) + (self.session is not None) + self.everything != 1:
+            raise InvalidRequest("name what to forget: id, session or everything, one of them", param="id")
+        if self.everything and self.namespace is None and self.user is None:
+            raise InvalidRequest("name whose memories are to be forgotten: namespace, such as user/42", param="namespace")
 
 
 @router.get("/v1/memories")
@@ -60,16 +86,18 @@ async def list_memories(
 @router.post("/v1/memories")
 async def add_memory(body: AddBody, request: Request, service: ServiceDep) -> JSONResponse:
     """Add one memory; answered after the commit."""
-    record = await service.memories.add(
-        _namespace(request, body.namespace, body.user),
-        body.text,
-        memory_id=body.id,
-        kind=body.kind,
-        metadata=body.metadata,
-        valid_at=body.valid_at,
-        invalid_at=body.invalid_at,
-        channel="api",
-    )
+    body.check()
+    with single_write():
+        record = await service.memories.add(
+            _namespace(request, body.namespace, body.user),
+            body.text,
+            memory_id=body.id,
+            kind=body.kind,
+            metadata=body.metadata,
+            valid_at=body.valid_at,
+            invalid_at=body.invalid_at,
+            channel="api",
+        )
     return JSONResponse(memory_object(record), 201)
 
 
@@ -79,6 +107,20 @@ async def search_memories(body: SearchBody, request: Request, service: ServiceDe
     namespace = _namespace(request, body.namespace, body.user)
     hits = await service.memories.search(namespace, body.query, limit=body.limit, mode=body.mode, kind=body.kind)
     return {"object": "list", "data": [{**memory_object(hit.record), "score": hit.score, "parts": hit.parts} for hit in hits]}
+
+
+@router.post("/v1/memories/forget")
+async def forget(body: ForgetBody, request: Request, service: ServiceDep) -> dict[str, Any]:
+    """Erase from all files: memories in every version, and the trajectories that hold their text. Answers with the certificate."""
+    body.check()
+    namespace = _namespace(request, body.namespace, body.user)
+    if body.id is not None:
+        certificate = await service.forgetting.memory(namespace, body.id)
+    elif body.session is not None:
+        certificate = await service.forgetting.session(namespace, body.session)
+    else:
+        certificate = await service.forgetting.namespace(namespace)
+    return {"object": "memory.forgotten", **certificate.model_dump(mode="json")}
 
 
 @router.get("/v1/memories/{memory_id}")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 from pydantic import ConfigDict, model_validator
 
+from recollect.errors import InvalidRequest, RecollectError
 from recollect.memory import MemoryRecord
 from recollect.model import Frozen
 from server.identity import OPEN_WEBUI_HEADER, SCOPE_HEADER, Claims, Identity, identify
+from server.routes.invalid import path_of
+from server.routes.limits import MAX_DEPTH
 from server.service import Service
 
 
@@ -21,29 +25,52 @@ class Wire(Frozen):
 
 
 class Body(Wire):
-    """A request's whole body. Its texts are Unicode: JSON can escape half of a surrogate pair, which nothing can store."""
+    """A request's whole body. It is at most MAX_DEPTH deep, and its texts are Unicode: JSON can escape half of a surrogate pair,
+    which nothing can store."""
 
     @model_validator(mode="before")
     @classmethod
-    def _is_unicode(cls, value: Any) -> Any:
-        if (where := _broken_text(value, "")) is not None:
-            raise ValueError(f"{where} is no valid Unicode: it holds half of a surrogate pair")
+    def _is_sound(cls, value: Any) -> Any:
+        if (flaw := _flaw(value)) is not None:
+            raise ValueError(flaw)
         return value
 
 
-def _broken_text(value: Any, where: str) -> str | None:
-    """The path of the first text that cannot be encoded; None if all can."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return where
-    parts: Iterable[tuple[str, Any]] = ()
+def _flaw(body: Any) -> str | None:
+    """What no code after this could bear in `body`; None if it is sound. Not recursive: the depth is the caller's choice."""
+    path: list[str | int] = []
+    levels = [_parts(body)]
+    while levels:
+        part = next(levels[-1], None)
+        if part is None:
+            levels.pop()
+            del path[-1:]
+            continue
+        name, value = part
+        if isinstance(name, str) and not _is_unicode(name):
+            return f"a name in {path_of(path) or 'the object'} is no valid Unicode: it holds half of a surrogate pair"
+        if isinstance(value, str) and not _is_unicode(value):
+            return f"{path_of([*path, name])} is no valid Unicode: it holds half of a surrogate pair"
+        if isinstance(value, dict | list):
+            if len(levels) == MAX_DEPTH:
+                return f"lists and objects are nested more than {MAX_DEPTH} deep; flatten it"
+            path.append(name)
+            levels.append(_parts(value))
+    return None
+
+
+def _parts(value: Any) -> Iterator[tuple[str | int, Any]]:
     if isinstance(value, dict):
-        parts = ((f"{where}.{key}" if where else str(key), part) for key, part in cast("dict[str, Any]", value).items())
-    elif isinstance(value, list):
-        parts = ((f"{where}[{index}]", part) for index, part in enumerate(cast("list[Any]", value)))
-    return next((found for path, part in parts if (found := _broken_text(part, path)) is not None), None)
+        return iter(cast("dict[str, Any]", value).items())
+    return enumerate(cast("list[Any]", value)) if isinstance(value, list) else iter(())
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def service_of(request: Request) -> Service:
@@ -72,6 +99,25 @@ def identity_of(
             user=user,
         )
     )
+
+
+def only_known_query(request: Request) -> None:
+    """Refuse a query parameter that the route does not read: it would change nothing, and say nothing. Raises InvalidRequest."""
+    known: list[str] = [field.alias for field in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            listed = f"known are {', '.join(known)}" if known else "there are none here, put it into the body"
+            raise InvalidRequest(f"unknown query parameter {name!r}; {listed}", param=name, code="unknown_parameter")
+
+
+@contextmanager
+def single_write() -> Generator[None]:
+    """The store names the fields of a batch (`writes.0.valid_at`); a request that is one write has them without that prefix."""
+    try:
+        yield
+    except RecollectError as exc:
+        exc.param = exc.param and exc.param.removeprefix("writes.0.")
+        raise
 
 
 def memory_object(record: MemoryRecord) -> dict[str, Any]:

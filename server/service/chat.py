@@ -103,6 +103,11 @@ class Chat:
         exchange.start()
         return exchange
 
+    def stop(self) -> None:
+        """End the answers that still run, each with an error that its client sees."""
+        for exchange in tuple(self._running):
+            exchange.stop()
+
     async def close(self) -> None:
         """Let running answers and pending writes finish, for a bounded time."""
         for exchange in tuple(self._running):

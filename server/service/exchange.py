@@ -57,6 +57,7 @@ class Exchange:
         self._events: asyncio.Queue[StreamEvent | BaseException | None] = asyncio.Queue()
         self._first = asyncio.Event()
         self._failure: BaseException | None = None
+        self._reason: RecollectError | None = None
         self._delivered = asyncio.Event()
         self._answers: dict[int, str] = {}
         self._task: asyncio.Task[None] | None = None
@@ -111,7 +112,15 @@ class Exchange:
 
     def abandon(self) -> None:
         """The client is gone: stop generating. The trajectory is logged with that error. No-op after the end."""
+        self._cancel(RecollectError(CLIENT_GONE))
+
+    def stop(self) -> None:
+        """The server ends before the answer did: stop generating, and tell the client. No-op after the end."""
+        self._cancel(EngineUnavailable("the server was stopped before the end of the answer; ask again", retry_after_s=5))
+
+    def _cancel(self, reason: RecollectError) -> None:
         if self._task is not None and not self._task.done():
+            self._reason = self._reason or reason
             self._task.cancel()
         self._delivered.set()
 
@@ -127,8 +136,9 @@ class Exchange:
             self._pending.add(self._context.namespace, self._remember())
             self._put(None)
         except asyncio.CancelledError:
-            await self._log_failure(CLIENT_GONE)
-            self._put(RecollectError(CLIENT_GONE))
+            reason = self._reason or RecollectError(CLIENT_GONE)
+            await self._log_failure(reason.message)
+            self._put(reason)
         except RecollectError as exc:
             await self._log_failure(f"{type(exc).__name__}: {exc.message}")
             self._put(self._seen(exc))
@@ -149,7 +159,8 @@ class Exchange:
             self._put(event)
         if not self._first.is_set():
             raise RecollectError(f"agent {self.agent.id!r} ended without an answer")
-        await self.agent.acknowledge(self._request, self._context)
+        async with self._pending.alone(self._context.namespace):  # the same words said twice at once are remembered once
+            await self.agent.acknowledge(self._request, self._context)
         await self._log_trajectory(None)
 
     def _seen(self, exc: RecollectError) -> RecollectError:
@@ -187,6 +198,7 @@ class Exchange:
             steps=list(ctx.recorder.steps),
             error=error,
             trainable=ctx.engine.exact,
+            use_memory=self._request.use_memory,
         )
         await self._append("trajectory", trajectory.model_dump(mode="json"))
         self.logged = True

@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 
 COMPLETION_PREFIX = "chatcmpl-"
+YEAR_10000_MS = 253_402_300_800_000
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -18,7 +19,7 @@ def new_id() -> str:
 
 def is_id(text: str) -> bool:
     """True if the text has the form of such an id."""
-    return _ID.fullmatch(text) is not None
+    return _ID.fullmatch(text) is not None and int(text[:12], 16) < YEAR_10000_MS
 
 
 def time_of(id_: str) -> datetime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +15,8 @@ import zstandard
 
 from recollect.log_files import Segment, segments
 from server.service.ids import is_id, time_of
+
+logger = logging.getLogger(__name__)
 
 MAX_REMEMBERED = 20_000
 LONGEST_REQUEST = timedelta(hours=6)
@@ -52,5 +55,8 @@ def _lines(segment: Segment) -> Iterator[bytes]:
     with suppress(FileNotFoundError), segment.plain.open("rb") as file:
         yield from file
         return
-    with suppress(FileNotFoundError), segment.packed.open("rb") as file:
-        yield from io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(file))
+    try:
+        with suppress(FileNotFoundError), segment.packed.open("rb") as file:
+            yield from io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(file))
+    except zstandard.ZstdError as exc:
+        logger.warning("%s is damaged, what stands after the damage is not known: %s", segment.packed.name, exc)

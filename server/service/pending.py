@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from typing import Any
+from weakref import WeakValueDictionary
 
 from recollect.memory import Namespace
 
@@ -14,12 +15,17 @@ class PendingWrites:
 
     def __init__(self) -> None:
         self._tasks: dict[Namespace, set[asyncio.Task[None]]] = {}
+        self._locks: WeakValueDictionary[Namespace, asyncio.Lock] = WeakValueDictionary()
 
     def add(self, namespace: Namespace, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` in the background. It must not raise."""
         task = asyncio.create_task(work)
         self._tasks.setdefault(namespace, set()).add(task)
         task.add_done_callback(lambda done: self._remove(namespace, done))
+
+    def alone(self, namespace: Namespace) -> asyncio.Lock:
+        """The lock under which a namespace's memory is looked at and then written."""
+        return self._locks.setdefault(namespace, asyncio.Lock())
 
     async def settle(self, namespace: Namespace, *, timeout_s: float) -> None:
         """Wait until the namespace's writes are done, at most `timeout_s`."""

@@ -7,12 +7,12 @@ import importlib.metadata
 import logging
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 from memory_store.embedders.base import Embedder
 from recollect.errors import EngineUnavailable
 from recollect.log import LogWriter
-from recollect.memory import MemoryStore
+from recollect.memory import ErasableStore
 from recollect.model import Frozen
 from recollect.registry import Registry
 from recollect.settings import Settings
@@ -24,6 +24,7 @@ from server.engines.base import Engine
 from server.service.chat import Chat
 from server.service.direct import Direct
 from server.service.feedback import FeedbackBook
+from server.service.forget import Forgetting
 from server.service.known import KnownTrajectories
 from server.service.memories import Memories
 from server.service.no_engine import NoEngine
@@ -64,7 +65,7 @@ class Service:
         *,
         engine: Engine | None,
         owns_engine: bool = False,
-        store: MemoryStore | None = None,
+        store: ErasableStore | None = None,
         embedder: Embedder | None = None,
     ) -> None:
         """`engine` None: memories alone. `owns_engine`: start and close it. `store`, `embedder`: those of the settings if left out.
@@ -86,9 +87,10 @@ class Service:
         self._agents = agents if engine is not None else {}
         self._log = LogWriter(self.home / "trajectories", settings.log)
         known = KnownTrajectories(self.home / "trajectories")
+        registry = Registry(self.home / "adapters")
         self.adapters = Adapters(
             self.engine,
-            Registry(self.home / "adapters"),
+            registry,
             aliases=frozenset(alias for agent in self._agents.values() for alias in agent.aliases),
             max_rank=settings.engine.max_lora_rank,
             on_settling=lambda: self.announce(),
@@ -103,6 +105,7 @@ class Service:
             known=known,
         )
         self.memories = Memories(self._store, self.chat.pending)
+        self.forgetting = Forgetting(self.home, self._store, self._log, registry, self.chat.pending)
         self.feedback = FeedbackBook(self._log, known, kept=settings.log.enabled)
         self._watching: asyncio.Task[None] | None = None
 
@@ -123,17 +126,17 @@ class Service:
 
     async def close(self) -> None:
         """Finish what was promised, for a bounded time, and let go of everything."""
-        await self.chat.close()
-        if self._watching is not None:
-            self._watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watching
-        await self.adapters.close()
-        if self._owns_engine:
-            await self.engine.close()
-        await self._opener.close()
-        await self._store.close()
-        await asyncio.to_thread(self._log.close)
+        async with AsyncExitStack() as parts:  # closed from the last to the first, each even if another fails
+            parts.push_async_callback(asyncio.to_thread, self._log.close)
+            parts.push_async_callback(self._store.close)
+            parts.push_async_callback(self._opener.close)
+            if self._owns_engine:
+                parts.push_async_callback(self.engine.close)
+            parts.push_async_callback(self.adapters.close)
+            if self._watching is not None:
+                self._watching.cancel()
+                parts.push_async_callback(asyncio.wait, {self._watching})
+            parts.push_async_callback(self.chat.close)
 
     async def status(self) -> Status:
         """Where the server stands."""

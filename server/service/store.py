@@ -6,7 +6,7 @@ import asyncio
 import builtins
 from collections.abc import Awaitable, Callable, Sequence
 
-from recollect.memory import Applied, Kind, MemoryRecord, MemoryStore, MemoryWrite, Namespace, SearchHit, SearchMode
+from recollect.memory import Applied, ErasableStore, Kind, MemoryRecord, MemoryStore, MemoryWrite, Namespace, SearchHit, SearchMode
 
 
 class OpeningStore:
@@ -15,9 +15,9 @@ class OpeningStore:
     If opening fails, every call raises what it failed with.
     """
 
-    def __init__(self, open_store: Callable[[], Awaitable[MemoryStore]]) -> None:
+    def __init__(self, open_store: Callable[[], Awaitable[ErasableStore]]) -> None:
         self._open = open_store
-        self._opening: asyncio.Task[MemoryStore] | None = None
+        self._opening: asyncio.Task[ErasableStore] | None = None
 
     def start(self) -> None:
         """Begin to open the store."""
@@ -64,12 +64,18 @@ class OpeningStore:
     async def namespaces(self, tenant: str) -> Sequence[Namespace]:
         return await (await self._store()).namespaces(tenant)
 
+    async def erase(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> Sequence[MemoryRecord]:
+        return await (await self._store()).erase(namespace, chosen)
+
+    async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:
+        return await (await self._store()).drop(namespace)
+
     async def close(self) -> None:
         """Close the store; wait for its opening if that goes on."""
         if self._opening is not None and self.failure is None:
             await (await self._opening).close()
 
-    async def _store(self) -> MemoryStore:
+    async def _store(self) -> ErasableStore:
         self.start()
         assert self._opening is not None
         # Shielded: a request that is cancelled while it waits must not cancel the opening for all.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -21,7 +23,17 @@ CHAT: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "a message without content": ({"messages": [{"role": "user"}]}, 400, "messages[0].content", "required"),
     "a message without a role": ({"messages": [{"content": "x"}]}, 400, "messages[0].role", "required"),
     "an unknown role": ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages[0].role", "'user'"),
-    "content of a wrong type": ({"messages": [{"role": "user", "content": 7}]}, 400, "messages[0].content.str", "string"),
+    "content of a wrong type": ({"messages": [{"role": "user", "content": 7}]}, 400, "messages[0].content", "valid string or list"),
+    "a part with a field of another API": (
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]}]},
+        400,
+        "messages[0].content[0].cache_control",
+        "unknown field 'messages[0].content[0].cache_control'; leave it out",
+    ),
+    "too many stops": ({"stop": ["x"] * 17}, 400, "stop", "at most 16 items"),
+    "an empty stop": ({"stop": ""}, 400, "stop", "at least 1 character"),
+    "an empty stop in a list": ({"stop": ["x", ""]}, 400, "stop[1]", "at least 1 character"),
+    "a stop of a wrong type": ({"stop": ["x", 7]}, 400, "stop[1]", "valid string"),
     "an image": (
         {"messages": [USER, {"role": "user", "content": [{"type": "text", "text": "x"}, IMAGE]}]},
         400,
@@ -94,12 +106,17 @@ async def test_a_bad_chat_request_names_its_field(served: Served, name: str) -> 
             "messages[0] is no valid Unicode: it holds half of a surrogate pair",
         ),
         ("POST", "/v1/memories", rb'{"text": "\udfff"}', 400, "half of a surrogate pair"),
+        ("POST", "/v1/memories", rb'{"text": "x", "metadata": {"\ud800": 1}}', 400, "a name in metadata is no valid Unicode"),
+        ("POST", "/v1/memories", b'{"text": "\xff"}', 400, "not UTF-8 (at byte 10); send JSON in UTF-8"),
+        ("POST", "/v1/memories", gzip.compress(b'{"text": "x"}'), 400, "not UTF-8 (at byte 1); send JSON in UTF-8, not compressed"),
+        ("POST", "/v1/memories", b'{"text": 1%s}' % (b"0" * 5000), 400, "a number of more than 4300 digits; send a smaller one"),
         ("GET", "/v1/chat/completions", b"", 405, "GET is not allowed"),
         ("GET", "/v1/nothing", b"", 404, "no route /v1/nothing"),
         ("GET", "/nothing", b"", 404, "no route /nothing"),
         ("GET", "/v1/models/gpt-5", b"", 404, "gpt-5"),
         ("POST", "/v1/feedback", b'{"id": "chatcmpl-unknown", "label": "up"}', 404, "chatcmpl-unknown"),
         ("POST", "/v1/feedback", b'{"id": "x"}', 400, "says nothing"),
+        ("POST", "/v1/feedback", b'{"id": "x", "correction": " \\n"}', 400, "correction is blank; give the right answer"),
         ("POST", "/v1/feedback", b'{"id": "x", "score": 2}', 400, "score"),
         ("POST", "/v1/feedback", b'{"id": "x", "label": "meh"}', 400, "'up' or 'down'"),
         ("POST", "/v1/feedback", b'{"id": "x", "labell": "up"}', 400, "did you mean 'label'"),
@@ -108,10 +125,29 @@ async def test_a_bad_chat_request_names_its_field(served: Served, name: str) -> 
         ("POST", "/v1/memories", b'{"text": "x", "kind": "magic"}', 400, "'semantic'"),
         ("POST", "/v1/memories", b'{"text": "x", "namespace": "a/b/c:"}', 400, "user/42"),
         ("POST", "/v1/memories", b'{"text": "x", "metadata": {"a": [1]}}', 400, "metadata.a"),
+        (
+            "POST",
+            "/v1/memories",
+            b'{"text": "x", "metadata": {"a": null}}',
+            400,
+            "metadata.a: Input should be a valid string, integer, number",
+        ),
+        ("POST", "/v1/memories", b'{"text": "x", "metadata": {"a": NaN}}', 400, "metadata.a: Input should be a finite number"),
+        (
+            "POST",
+            "/v1/memories",
+            b'{"text": "x", "metadata": {"a": "%s"}}' % (b"y" * 4097),
+            400,
+            "metadata.a: String should have at most 4096",
+        ),
+        ("POST", "/v1/memories?namespace=ada", b'{"text": "x"}', 400, "'namespace'; there are none here, put it into the body"),
         ("POST", "/v1/memories/search", b'{"query": ""}', 400, "query is empty"),
         ("POST", "/v1/memories/search", b'{"query": "x", "limit": 0}', 400, "limit"),
         ("POST", "/v1/memories/search", b'{"query": "x", "mode": "magic"}', 400, "'hybrid'"),
         ("GET", "/v1/memories?limit=many", b"", 400, "limit"),
+        ("GET", "/v1/memories?limt=3", b"", 400, "unknown query parameter 'limt'; known are namespace, kind, limit, offset"),
+        ("POST", "/v1/memories/search?limit=3", b'{"query": "x"}', 400, "unknown query parameter 'limit'"),
+        ("GET", "/v1/memories/m1?namespce=ada", b"", 400, "unknown query parameter 'namespce'; known are namespace"),
         ("GET", "/v1/memories?kind=magic", b"", 400, "kind"),
         ("GET", "/v1/memories/no%20id", b"", 400, "a memory's id"),
         ("GET", "/v1/memories/mem_1", b"", 404, "no memory 'mem_1' in namespace 'user/default'"),
@@ -126,6 +162,57 @@ async def test_a_bad_request_names_what_is_wrong(served: Served, method: str, pa
     error = error_of(answer)
     assert answer.status_code == status, error
     assert says in error["message"]
+
+
+@pytest.mark.parametrize("depth", [100, 500, 700, 900, 5000])
+async def test_a_body_that_is_nested_too_deep_is_refused_with_the_limit(served: Served, depth: int) -> None:
+    nested = b"[" * depth + b"]" * depth
+    for path, field in (("/v1/chat/completions", b"messages"), ("/v1/memories", b"text"), ("/v1/feedback", b"id")):
+        began = time.monotonic()
+        answer = await served.http.post(path, content=b'{"%s": %s}' % (field, nested), headers={"content-type": "application/json"})
+        assert answer.status_code == 400, answer.text
+        assert "more than 100 deep; flatten it" in error_of(answer)["message"]
+        assert time.monotonic() - began < 1
+
+
+async def test_a_body_at_the_limit_of_depth_is_read(served: Served) -> None:
+    body = b'{"model": "memory", "messages": [{"role": "user", "content": "hello"}], "prediction": %s}' % (b"[" * 99 + b"]" * 99)
+    answer = await served.http.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+    assert error_of(answer)["message"].startswith("prediction is not supported")
+
+
+@pytest.mark.parametrize("path", ["/v1/memories", "/mcp"])
+async def test_a_compressed_body_is_refused_with_the_fix(served: Served, path: str) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    answer = await served.http.post(path, content=gzip.compress(b'{"text": "x"}'), headers=headers)
+    assert answer.status_code == 415
+    error = error_of(answer)
+    assert (error["param"], error["code"]) == ("Content-Encoding", "unsupported_content_encoding")
+    assert "send it uncompressed" in error["message"]
+
+
+async def test_an_error_of_the_store_names_the_request_s_own_field(served: Served) -> None:
+    naive = await served.http.post("/v1/memories", json={"text": "x", "valid_at": "2026-01-31T12:00:00"})
+    assert (naive.status_code, error_of(naive)["param"]) == (400, "valid_at")
+    assert "no time zone; write 2026-01-31T12:00:00Z" in error_of(naive)["message"]
+    await served.http.post("/v1/memories", json={"text": "x", "id": "m1"})
+    other = await served.http.post("/v1/memories", json={"text": "y", "id": "m1"})
+    assert (other.status_code, error_of(other)["param"]) == (409, "id")
+
+
+@pytest.mark.parametrize("end", ["2026-01-31T12:00:00Z", "2026-01-31T12:30:00+01:00"])
+async def test_a_memory_that_ends_before_it_begins_is_refused(served: Served, end: str) -> None:
+    body = {"text": "x", "valid_at": "2026-01-31T12:00:00Z", "invalid_at": end}
+    answer = await served.http.post("/v1/memories", json=body)
+    assert (answer.status_code, error_of(answer)["param"]) == (400, "invalid_at")
+    assert "not after valid_at" in error_of(answer)["message"]
+    assert (await served.http.post("/v1/memories", json={**body, "invalid_at": "2026-01-31T12:00:01Z"})).status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/health", "/healthz", "/ready"])
+async def test_a_probe_may_ask_with_head(served: Served, path: str) -> None:
+    answer = await served.http.head(path)
+    assert answer.status_code == 200
 
 
 async def test_a_context_beyond_the_window_is_told_with_both_lengths(served: Served) -> None:

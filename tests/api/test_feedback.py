@@ -21,6 +21,14 @@ async def test_feedback_is_logged_with_the_trajectory_it_belongs_to(served: Serv
     assert (logged.feedback[1].score, logged.feedback[1].citations, logged.feedback[1].comment) == (0.5, ["m1"], "meh")
 
 
+async def test_a_blank_correction_is_refused_and_not_logged(served: Served) -> None:
+    answer = await served.ask("What is 2 + 2?")
+    refused = await served.http.post("/v1/feedback", json={"id": answer["id"], "label": "down", "correction": " \n"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "correction")
+    [logged] = read_log(served.home / "trajectories", strict=True).trajectories
+    assert not logged.feedback
+
+
 async def test_feedback_is_taken_after_a_restart_and_refused_for_what_was_never_answered(tmp_path: Path) -> None:
     async with serving(tmp_path / "home") as served:
         answer = await served.ask("hello")

@@ -91,6 +91,14 @@ async def test_the_namespace_is_the_url_s_then_a_header_s_then_the_argument_s(tm
             assert (await call(scoped, "add_memory", text="x", namespace="ada"))["namespace"] == "user/dora"
 
 
+async def test_the_url_of_a_real_server_tells_a_name_from_two_parts(tmp_path: Path) -> None:
+    async with connected(tmp_path, prefix="/ns/user/a%3Aagent%2Fb") as (client, served):
+        assert (await call(client, "add_memory", text="x"))["namespace"] == "user/a%3Aagent%2Fb"
+        assert (await served.http.get("/ns/user/a:agent/b/v1/memories")).json()["data"] == []
+        assert len((await served.http.get("/ns/user/a%3Aagent%2Fb/v1/memories")).json()["data"]) == 1
+        assert (await served.http.head("/health")).status_code == 200
+
+
 async def test_an_agent_answers_and_its_trajectory_is_logged(tmp_path: Path) -> None:
     async with connected(tmp_path) as (client, served):
         added = await call(client, "add_memory", text="My sister's birthday is on 3 June.")
@@ -114,18 +122,52 @@ async def test_status_names_the_agents(tmp_path: Path) -> None:
     [
         ("search_memories", {"query": " "}, "query is empty"),
         ("search_memories", {"query": "x", "limit": 1000}, "50"),
-        ("search_memories", {}, "query"),
+        ("search_memories", {}, "query is required"),
+        ("search_memories", {"query": "x" * 100_001}, "query: String should have at most 100000 characters"),
+        ("search_memories", {"query": "x", "limit": "3"}, "limit: Input should be a valid integer"),
+        ("search_memories", {"query": "x", "limt": 3}, "unknown argument 'limt'; did you mean 'limit'?"),
+        ("search_memories", {"query": ["x"]}, "query: Input should be a valid string"),
+        ("search_memories", {"query": "x", "namespace": "A B/c"}, "namespace: 'A B/c' is no namespace: write it as user/42"),
+        ("get_status", {"verbose": True}, "unknown argument 'verbose'"),
         ("add_memory", {"text": ""}, "text is empty"),
         ("add_memory", {"text": "x", "id": "../x"}, "a memory's id"),
         ("add_memory", {"text": "x", "namespace": "A B/c"}, "user/42"),
+        ("add_memory", {"text": "x" * 32_769}, "text has 32769 characters, at most 32768"),
         ("delete_memory", {"id": "mem_1"}, "no memory 'mem_1'"),
-        ("ask_agent", {"question": "x", "agent": "gpt-5"}, "no model 'gpt-5'; this server has: memory, reader"),
-        ("ask_agent", {"question": "x" * 9000}, "window is 8192"),
+        ("ask_agent", {"question": "x", "agent": "gpt-5"}, "agent: no model 'gpt-5'; this server has: memory, reader"),
+        ("ask_agent", {"question": "x", "session": "a b"}, "session must be 1 to 128 printable"),
+        ("ask_agent", {"question": "x" * 100_001}, "question: String should have at most 100000 characters"),
+        ("ask_agent", {"question": "x", "document": 7}, "document: Input should be a valid string"),
+        ("ask_agent", {"question": "x" * 9000}, "window is 8192; shorten question or document"),
     ],
 )
 async def test_a_bad_call_is_told_what_is_wrong(tmp_path: Path, tool: str, arguments: dict[str, Any], says: str) -> None:
     async with connected(tmp_path) as (client, _):
-        assert says in await refusal(client, tool, **arguments)
+        told = await refusal(client, tool, **arguments)
+        assert says in told
+        assert "\n" not in told
+        assert not any(name in told for name in ("metadata.", "messages", "max_tokens", "https://"))
+
+
+async def test_another_text_under_a_known_id_names_the_argument(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (client, _):
+        await call(client, "add_memory", text="Ada is 30.", id="age")
+        told = await refusal(client, "add_memory", text="Ada is 31.", id="age")
+        assert "id: memory 'age' exists with another text" in told
+        assert "writes" not in told
+
+
+async def test_a_text_that_is_json_stays_a_text(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (client, served):
+        await call(client, "ask_agent", question="Who plays?", agent="memory", document='{"Ada": "cello"}')
+        [logged] = await served.logged()
+        assert [message.content for message in logged.trajectory.request] == ['{"Ada": "cello"}', "Who plays?"]
+
+
+async def test_the_tools_say_that_they_take_no_other_arguments(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (client, _):
+        tools = (await client.list_tools()).tools
+        assert {tool.name: tool.input_schema["additionalProperties"] for tool in tools} == dict.fromkeys(TOOLS, False)
 
 
 async def test_an_engine_that_is_away_is_told(tmp_path: Path) -> None:

@@ -61,6 +61,11 @@ async def test_pages_are_newest_first_and_say_whether_there_are_more(served: Ser
         ("/ns/carl/v1/memories", {"X-Memory-Scope": "ada"}, {"user": "ben"}, "user/carl"),
         ("/ns/user%2Fcarl%3Aagent%2Fx/v1/memories", {}, {}, "user/carl:agent/x"),
         ("/ns/user/carl:agent/x/v1/memories", {}, {}, "user/carl:agent/x"),
+        ("/ns/user/carl%20b:agent/x/v1/memories", {}, {}, "user/carl%20b:agent/x"),
+        ("/ns/Ada%20Lovelace/v1/memories", {}, {}, "user/Ada%20Lovelace"),
+        ("/ns/a%3Ab/v1/memories", {}, {}, "user/a%3Ab"),
+        ("/ns/user/a%3Ab/v1/memories", {}, {}, "user/a%3Ab"),
+        ("/ns/user%2Fa%253Ab/v1/memories", {}, {}, "user/a%3Ab"),
         ("/v1/memories", {"X-Memory-Scope": "Ada Lovelace"}, {}, "user/Ada%20Lovelace"),
     ],
 )
@@ -79,6 +84,22 @@ async def test_a_namespace_never_shows_what_another_holds(served: Served) -> Non
         assert (await served.http.delete(f"/v1/memories/{memory['id']}", params={"namespace": namespace})).status_code == 404
         body = {"query": "code 1234", "namespace": namespace}
         assert (await served.http.post("/v1/memories/search", json=body)).json()["data"] == []
+
+
+@pytest.mark.parametrize("namespace", ["user/a%3Aagent%2Fb", "user/a:agent/b", "user/a%3Ab", "user/100%25"])
+async def test_the_url_means_the_namespace_that_it_is_written_as(served: Served, namespace: str) -> None:
+    await served.http.post("/v1/memories", json={"text": "another's", "id": "m1"}, headers={"X-Memory-Scope": "user/a:agent/b:x/y"})
+    added = await served.http.post("/v1/memories", json={"text": "x", "id": "m1"}, headers={"X-Memory-Scope": namespace})
+    assert added.json()["namespace"] == namespace
+    listed = await served.http.get(f"/ns/{namespace}/v1/memories")
+    assert [memory["namespace"] for memory in listed.json()["data"]] == [namespace]
+    assert (await served.http.get(f"/ns/{namespace}/v1/memories/m1")).json()["text"] == "x"
+
+
+async def test_a_name_that_looks_like_two_parts_is_not_those_parts(served: Served) -> None:
+    await add(served, "The code is 1234.", namespace="user/a:agent/b")
+    assert (await served.http.get("/ns/user/a%3Aagent%2Fb/v1/memories")).json()["data"] == []
+    assert len((await served.http.get("/ns/user/a:agent/b/v1/memories")).json()["data"]) == 1
 
 
 async def test_what_was_added_is_there_after_a_restart(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -73,6 +74,8 @@ async def test_a_home_whose_server_was_killed_can_be_served_again(tmp_path: Path
         ("server.host=0.0.0.0", "server.host"),
         ("server.host=nonsense", "server.host"),
         ("server.prot=8000", "did you mean 'server.port'"),
+        ("server.port=[", "server.port"),
+        ("engine.urls=[notaurl]", "engine.urls"),
         ("engine.kind=openai", "engine.model"),
         ("agents.prompts=nonsense", "prompt"),
     ],
@@ -117,6 +120,21 @@ async def test_an_upstream_answers_through_the_process_and_a_stream_is_finished_
             rest = [line async for line in lines if line]
         assert rest[-1] == "data: [DONE]"
         assert await ending == 0
+
+
+async def test_listed_memories_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    async with started(home, *QUIET) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+            added = await http.post("/v1/memories", json={"text": "before \x1b[2J\x1b]0;owned\x07\x9b31m after"})
+        assert added.status_code < 300
+        for arguments in (("list",), ("search", "before")):
+            command = [sys.executable, "-m", "recollect", "--home", str(home), "memory", *arguments]
+            process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, env={**os.environ, "COLUMNS": "120"})
+            stdout, _ = await asyncio.wait_for(process.communicate(), 60)
+            said = stdout.decode()
+            assert "before [2J]0;owned31m after" in said
+            assert not {"\x1b", "\x07", "\x9b"} & set(said)
 
 
 def test_the_server_imports_no_torch(tmp_path: Path) -> None:

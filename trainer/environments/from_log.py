@@ -61,6 +61,8 @@ def _usable(item: LoggedTrajectory) -> None:
         raise _Refused("no consent")
     if trajectory.error is not None:
         raise _Refused("failed")
+    if trajectory.agent == DIALOGUE and not trajectory.use_memory:
+        raise _Refused("memory was off")
 
 
 def _task(item: LoggedTrajectory, before: list[Trajectory]) -> Task:

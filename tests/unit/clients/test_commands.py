@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -38,6 +39,24 @@ def test_memories_are_added_found_listed_and_deleted(
     assert (code, out) == (1, "")
     assert err.startswith("error: no memory 'cello'")
     assert len(err.splitlines()) == 1
+
+
+def test_a_memory_is_forgotten_after_a_question_or_with_yes(
+    server_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("--home", str(server_home), "memory")
+    whose = ("--namespace", "user/forgetful")
+    run(capsys, monkeypatch, *command, "add", "Bo plays the cello", "--id", "cello", *whose)
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    code, _, _ = run(capsys, monkeypatch, *command, "forget", "--id", "cello", *whose)
+    assert code == 1
+    assert "cello" in run(capsys, monkeypatch, *command, "list", *whose)[1]
+    code, out, _ = run(capsys, monkeypatch, *command, "forget", "--id", "cello", *whose, "--yes")
+    assert code == 0
+    assert out.startswith("forgotten: 1 memories in 1 versions, 0 trajectories\nverified: ")
+    assert run(capsys, monkeypatch, *command, "list", *whose)[1] == "no memories found\n"
+    code, _, err = run(capsys, monkeypatch, *command, "forget", *whose, "--yes")
+    assert (code, err) == (1, "error: name what to forget: id, session or everything, one of them\n")
 
 
 def test_status_says_where_the_server_is_and_whether_it_is_ready(

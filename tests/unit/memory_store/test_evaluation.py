@@ -68,12 +68,30 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path, monkeypatch: pytest.
     assert Evaluation.model_validate_json(printed.stdout).format == "LongMemEval"
 
 
+def locomo_with(fields: dict[str, str]) -> str:
+    turn = {"speaker": "A", "dia_id": "D2:1", "text": "hello"}
+    said = {"session_1": [turn | {"dia_id": "D1:1"}], "session_2": [turn | fields]}
+    return json.dumps([{"conversation": said, "qa": []}])
+
+
+def longmemeval_with(content: str) -> str:
+    sessions = [[{"role": "user", "content": "hello"}, {"role": "user", "content": content}]]
+    question = {"question_id": "q", "question_type": "t", "question": "what?"}
+    return json.dumps([question | {"haystack_dates": ["2023/05/20 (Sat) 02:21"], "haystack_sessions": sessions}])
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         ("{", ["is not JSON"]),
         ("{}", ["holds dict, not a list"]),
-        ("[]", ["'conversation'", "'haystack_sessions'"]),
+        ("[]", ["holds no conversation"]),
+        ("[{}]", ["'conversation'", "'haystack_sessions'"]),
+        ("[" * 100_000, ["nested too deeply"]),
+        (locomo_with({"dia_id": "no id!"}), ["0.conversation.session_2.0.dia_id", "'no id!' is no memory id"]),
+        (locomo_with({"text": "x" * 32_768}), ["0.conversation.session_2.0.text", "32768"]),
+        (locomo_with({"text": "\ud800"}), ["0.conversation.session_2.0.text"]),
+        (longmemeval_with("x" * 32_768), ["0.haystack_sessions.0.1.content", "32768"]),
         ('[{"conversation": {"session_1": []}}]', ["0.qa", "Field required"]),
         ('[{"conversation": {"session_1": [{"speaker": "A", "dia_id": "D1:1"}]}, "qa": []}]', ["0.conversation.session_1.0.text"]),
         ('[{"conversation": {"session_1": 3}, "qa": []}]', ["0.conversation.session_1", "list"]),
@@ -87,6 +105,14 @@ def test_a_bad_file_is_one_error_that_names_the_field(tmp_path: Path, content: s
     result = CliRunner().invoke(app, ["retrieval", str(file), "embedder.kind=none"])
     assert isinstance(result.exception, InvalidRequest)
     assert all(word in str(result.exception) for word in [str(file), *words]), result.exception
+
+
+def test_sessions_are_read_in_the_order_of_their_numbers_however_written(tmp_path: Path) -> None:
+    turn = {"speaker": "A", "text": "hello"}
+    said = {f"session_{number}": [turn | {"dia_id": f"D{number}"}] for number in ("10", "02", "1")}
+    file = tmp_path / "numbers.json"
+    file.write_text(json.dumps([{"conversation": said | {"session_" + "9" * 5000: []}, "qa": []}]), "utf-8")
+    assert [turn.id for turn in read(file).conversations[0].turns] == ["D1", "D02", "D10"]
 
 
 def test_dates_and_sessions_must_be_as_many(tmp_path: Path) -> None:

@@ -14,17 +14,19 @@ import typer
 
 from recollect.cli import COMMANDS, main
 from recollect.log import LogWriter
+from recollect.messages import user
+from recollect.policy import Policy
 from recollect.settings import LogSettings
 from recollect.trajectory import now
-from tests.unit.recollect.log_cases import event_of, feedback_of, trajectory
+from tests.unit.recollect.log_cases import event_of, feedback_of, step, trajectory
 
 HEAVY = ("fastapi", "lancedb", "mcp", "httpx", "torch", "transformers", "vllm", "pydantic", "numpy", "uvicorn")
 
 
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str, columns: int = 160) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of one call."""
     monkeypatch.setattr("sys.argv", ["recollect", *arguments])
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", str(columns))
     with pytest.raises(SystemExit) as ended:
         main()
     output = capsys.readouterr()
@@ -73,6 +75,29 @@ def test_an_override_that_is_none_names_itself(capsys: pytest.CaptureFixture[str
     code, _, err = run(capsys, monkeypatch, "--home", str(tmp_path), "serve", "server.prt=1")
     assert code == 1
     assert "server.prt" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("serve", "server.port=["), ("server.port", "write a plain value")),
+        (("train", "iterations=["), ("iterations", "write a plain value")),
+        (("adapters", "promote", "memory@v" + "9" * 5000), ("memory@v9", "write POLICY@v<number>")),
+        (("--home", __file__, "serve"), (__file__, "--home FOLDER")),
+        (("--config", str(Path(__file__).parent), "status"), ("--config", "give a YAML file")),
+        (("train", "--config", str(Path(__file__).parent)), ("--config", "give a YAML file")),
+    ],
+)
+def test_a_wrong_argument_is_one_short_line_with_the_fix(
+    arguments: tuple[str, ...], words: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, monkeypatch, *arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert len(err) < 300
+    assert all(word in err for word in words)
 
 
 @pytest.fixture
@@ -139,3 +164,65 @@ def test_a_corrupt_line_is_a_warning_and_the_rest_is_listed(
     assert len(json.loads(out)) == 3
     assert "corrupt line" in err
     assert "line 1" in err
+
+
+STEERING = "\x1b[2J\x1b]0;owned\x07 \x9b31m \r\x7fhere\tand\nthere"
+
+
+def steers(output: str) -> bool:
+    return any((letter < " " and letter not in "\n\t") or "\x7f" <= letter <= "\x9f" for letter in output)
+
+
+def test_stored_text_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path / "trajectories", LogSettings())
+    stored = trajectory("bb" + "0" * 30, answer=STEERING, error=STEERING, request=[user(STEERING)], session=STEERING, namespace=STEERING)
+    stored = stored.model_copy(update={"steps": [step(0, STEERING).model_copy(update={"cited": [STEERING], "finish_reason": STEERING})]})
+    writer.append(event_of(stored))
+    writer.append(feedback_of(stored.id, correction=STEERING, comment=STEERING))
+    writer.close()
+    assert steers(STEERING)
+    for arguments in (("show", "bb"), ("list",)):
+        code, out, _ = run(capsys, monkeypatch, "--home", str(tmp_path), "trajectories", *arguments)
+        assert code == 0
+        assert "[2J]0;owned" in out
+        assert not steers(out)
+    # Boxes keep their right edge, and line breaks stay.
+    _, out, _ = run(capsys, monkeypatch, "--home", str(tmp_path), "trajectories", "show", "bb")
+    assert {len(line) for line in out.splitlines() if line.startswith("│")} == {160}
+    assert "│ there" in out
+    code, _, err = run(capsys, monkeypatch, "--home", str(tmp_path), "trajectories", "show", "\x9b2J")
+    assert code == 1
+    assert not steers(err)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_a_long_error_leaves_the_other_columns_legible(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    writer = LogWriter(tmp_path / "trajectories", LogSettings())
+    begin = now()
+    for index, (agent, version) in enumerate((("memory", 3), ("memory-r1", 123))):
+        named = step(0).model_copy(update={"policy": Policy(base="seed", adapter=agent, version=version)})
+        made = trajectory(
+            f"aa{index}" + "0" * 29,
+            agent=agent,
+            created_at=begin + timedelta(minutes=index),
+            error="EngineError: the engine answered\n" + "with an error " * 30,
+            namespace="user/" + "x" * 60,
+        )
+        writer.append(event_of(made.model_copy(update={"steps": [named]})))
+        writer.append(feedback_of(made.id, label="up", correction="Lisbon"))
+    writer.close()
+    code, out, _ = run(capsys, monkeypatch, "--home", str(tmp_path), "trajectories", "list", columns=columns)
+    header, *lines = out.splitlines()
+    assert code == 0
+    assert all(name in header.split() for name in ("id", "time", "agent", "policy", "feedback", "error"))
+    assert len(lines) == 2
+    for line, index, agent, policy in ((lines[0], 1, "memory-r1", "memory-r1@v123"), (lines[1], 0, "memory", "memory@v3")):
+        time = (begin + timedelta(minutes=index)).strftime("%m-%d %H:%M")
+        assert len(line) <= columns
+        assert all(word in line for word in (f"aa{index}" + "0" * 13, time, f" {agent} ", f" {policy} ", " corrected ", "Engin"))
+        assert line.rstrip().endswith("…")
+    _, out, _ = run(capsys, monkeypatch, "--home", str(tmp_path), "trajectories", "list", columns=1000)
+    assert "user/" + "x" * 60 in out
+    assert "EngineError: the engine answered " + "with an error " * 29 + "with an error" in out

@@ -81,6 +81,7 @@ def test_a_reader_request_is_asked_again_as_it_was_without_memory() -> None:
         (logged(1, "Q", "A", UP, error="gone"), "failed"),
         (logged(1, "Q", "A", UP, consent="none"), "no consent"),
         (logged(1, "Q", "A", UP, agent="rmm"), "another agent"),
+        (logged(1, "Q", "A", UP, use_memory=False), "memory was off"),
         (logged(1, "Q", "A", UP, tenant="acme"), "another tenant"),
         (logged(1, "Q", "A", UP, memory_seq_before={}), "memory state not recorded"),
         (logged(1, "Q", "A", {"comment": "hm"}), "no feedback"),
@@ -105,5 +106,6 @@ def test_a_repeated_correction_contradicts_nothing() -> None:
 
 def test_what_may_not_be_used_is_not_replayed_either() -> None:
     before = [logged(1, "gone", redacted=True), logged(2, "private", consent="none"), logged(3, "lost", error="x"), logged(4, "kept")]
+    before.append(logged(4, "not to be remembered", use_memory=False))
     found = tasks_from_log([*before, logged(5, "My dog?", "Tarvo", UP)], tenant="local")
     assert [t.messages[0].content for t in found.tasks[0].conversation] == ["kept"]

@@ -39,6 +39,8 @@ def test_a_file_and_overrides_make_the_configuration(tmp_path: Path) -> None:
         (["optimisation.rnk=3"], "did you mean 'optimisation.rank'"),
         (["group_size=1"], "group_size"),
         (["iterations"], "write key=value"),
+        (["iterations=["], "'iterations': the value is not YAML"),
+        (["optimisation.rank={"], r"'optimisation\.rank': the value is not YAML"),
         (["seed.x=1"], "seed"),
         (["rewards.exact_match=0", "rewards.format=0"], "must be above 0"),
     ],
@@ -46,6 +48,18 @@ def test_a_file_and_overrides_make_the_configuration(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_named_with_what_was_meant(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         training_config(None, overrides)
+
+
+def test_a_file_that_cannot_be_read_names_the_option(tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match=r"--config .*train\.yaml is not UTF-8"):
+        training_config(file, [])
+    with pytest.raises(ConfigurationError, match=r"--config .*: Is a directory; give a YAML file"):
+        training_config(tmp_path, [])
+    file.write_text("optimisation:\nrewards: {format: 0.5}\n")
+    found = training_config(file, ["optimisation.importance_cap=null", "optimisation.targets=[q_proj]"])
+    assert (found.optimisation.importance_cap, found.optimisation.targets, found.rewards.format) == (None, ("q_proj",), 0.5)
 
 
 def test_a_rank_that_the_engine_does_not_take_is_refused_before_anything_runs() -> None:
