@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, cast
 
 import httpx
 from pydantic import Field
 
+from clients.import_formats import Imported
 from recollect.errors import (
     Conflict,
     EngineError,
@@ -115,6 +116,26 @@ class RecollectClient:
     async def delete_memory(self, memory_id: str, *, namespace: str | None = None) -> None:
         """Delete one; returns after the commit. Raises NotFound."""
         await self._call("DELETE", f"/v1/memories/{memory_id}", params=_given(namespace=namespace))
+
+    async def add_memories(self, memories: Sequence[Imported], *, namespace: str | None = None) -> list[MemoryRecord]:
+        """Remember up to 1,000 texts together, all or none; returns after the commit. Raises InvalidRequest, Conflict."""
+        items = [memory.model_dump(mode="json", exclude_none=True) for memory in memories]
+        found = await self._call("POST", "/v1/memories/batch", json=_given(memories=items, namespace=namespace))
+        return [_record(item) for item in found["data"]]
+
+    async def export_memories(self, *, namespace: str | None = None) -> AsyncGenerator[MemoryRecord]:
+        """All current memories of one moment, oldest first."""
+        async with self._http.stream("GET", "/v1/memories/export", params=_given(namespace=namespace)) as response:
+            if response.status_code >= 400:
+                await response.aread()
+                raise error_of(response)
+            async for line in response.aiter_lines():
+                yield MemoryRecord.model_validate_json(line)
+
+    async def history(self, memory_id: str, *, namespace: str | None = None) -> list[MemoryRecord]:
+        """Every version of one memory, oldest first. Raises NotFound."""
+        found = await self._call("GET", f"/v1/memories/{memory_id}/history", params=_given(namespace=namespace))
+        return [_record(item) for item in found["data"]]
 
     async def forget(
         self, *, namespace: str | None = None, memory_id: str | None = None, session: str | None = None, everything: bool = False

@@ -1,4 +1,4 @@
-"""Vectors for memories that were stored while there was no embedder."""
+"""Vectors for memories that were stored while there was no embedder, or while it failed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from memory_store.embedders.base import Embedder
 from memory_store.table import NamespaceTable
 
 BATCH = 256
+PAUSE_S, MAX_PAUSE_S = 5.0, 300.0
 log = logging.getLogger(__name__)
 
 
-async def fill_vectors(table: NamespaceTable, embedder: Embedder) -> int:
-    """Embed the current rows of a table that have no vector; returns how many. A failure is logged; the next opening tries again."""
-    filled = 0
-    try:
-        while (count := await _fill_some(table, embedder)) is not None:
-            filled += count
-    except Exception as exc:  # noqa: BLE001 - the end of a background task: nobody else would ever tell of the failure
-        log.warning("some memories of %s have no vector yet and are found by their words only: %s", table.namespace, exc)
-    return filled
+async def fill_vectors(table: NamespaceTable, embedder: Embedder) -> None:
+    """Embed the current rows of a table that have no vector. What fails is logged, and tried again after a while."""
+    pause = PAUSE_S
+    while True:
+        try:
+            while await _fill_some(table, embedder) is not None:
+                pass
+        except Exception as exc:  # noqa: BLE001 - a background task: nobody else would ever tell of the failure
+            log.warning("some memories of %s have no vector yet and are found by their words only: %s", table.namespace, exc)
+        else:
+            return
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, MAX_PAUSE_S)
 
 
 async def _fill_some(table: NamespaceTable, embedder: Embedder) -> int | None:

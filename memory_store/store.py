@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import importlib
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,10 +24,12 @@ from memory_store.query import check_range, prepared, vectors_of
 from memory_store.rows import Space
 from memory_store.table import NamespaceTable
 from memory_store.writer import Writer
+from recollect.errors import EmbedderError
 from recollect.memory import Applied, Kind, MemoryRecord, MemoryWrite, Namespace, SearchHit, SearchMode
 
 VIEW_ROWS = 20_000
 HELD_ROWS = 60_000
+log = logging.getLogger(__name__)
 CACHE_BYTES = 64 * 2**20
 
 
@@ -67,7 +70,7 @@ class LanceMemoryStore:
         self._keep = keep_versions
         self._connections: dict[str, asyncio.Task[Any]] = {}
         self._open: OrderedDict[Namespace, Open] = OrderedDict()
-        self._fills: set[asyncio.Task[int]] = set()
+        self._fills: dict[Namespace, asyncio.Task[None]] = {}
 
     @property
     def embedder(self) -> Embedder | None:
@@ -79,13 +82,20 @@ class LanceMemoryStore:
         return sum(opened.table.held_rows for opened in self._open.values())
 
     async def apply(self, namespace: Namespace, writes: Sequence[MemoryWrite]) -> Applied:
-        """Commit `writes`, all or nothing; returns after the commit.
+        """Commit `writes`, all or nothing; returns after the commit. Texts that the embedder fails on get their vectors later.
 
-        Raises InvalidRequest, NotFound, Conflict, StorageFull, EmbedderError.
+        Raises InvalidRequest, NotFound, Conflict, StorageFull.
         """
         opened = await self._table(namespace)
         check(writes)
-        return await opened.writer.apply(writes, await vectors_of(self._embedder, writes))
+        try:
+            vectors = await vectors_of(self._embedder, writes)
+        except EmbedderError as exc:
+            log.warning("memories of %s are stored without a vector for now: %s", namespace, exc.message)
+            applied = await opened.writer.apply(writes, {})
+            self._fill_again(namespace, opened)
+            return applied
+        return await opened.writer.apply(writes, vectors)
 
     async def get(self, namespace: Namespace, memory_id: str, *, as_of: int | None = None) -> MemoryRecord | None:
         check_range(1, 0, as_of)
@@ -164,9 +174,10 @@ class LanceMemoryStore:
 
     async def close(self) -> None:
         """Commit what is queued, leave the tables tidy, and release files."""
-        for task in self._fills:
+        fills = tuple(self._fills.values())
+        for task in fills:
             task.cancel()
-        await asyncio.gather(*self._fills, return_exceptions=True)
+        await asyncio.gather(*fills, return_exceptions=True)
         for opened in self._open.values():
             await opened.writer.close()
         self._open.clear()
@@ -196,10 +207,17 @@ class LanceMemoryStore:
             opened.table.forget_view()
 
     def _fill(self, namespace: Namespace, opened: Open) -> None:
-        if self._embedder is not None:
+        if self._embedder is not None and namespace not in self._fills:
             task = asyncio.create_task(fill_vectors(opened.table, self._embedder), name=f"vectors of {namespace}")
-            self._fills.add(task)
-            task.add_done_callback(self._fills.discard)
+            self._fills[namespace] = task
+            task.add_done_callback(lambda _: self._fills.pop(namespace, None))
+
+    def _fill_again(self, namespace: Namespace, opened: Open) -> None:
+        """As `_fill`; where it goes on already it may have looked before this write, so once more after it."""
+        if (task := self._fills.get(namespace)) is None:
+            self._fill(namespace, opened)
+        else:
+            task.add_done_callback(lambda done: None if done.cancelled() else self._fill(namespace, opened))
 
     async def _connection(self, folder: Path) -> Any:
         if folder.name not in self._connections:

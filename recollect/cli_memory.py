@@ -1,4 +1,4 @@
-"""`recollect memory search|list|add|delete|forget`: the memories of the running server."""
+"""`recollect memory search|list|history|add|delete|forget|export|import`: the memories of the running server."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from rich.text import Text
 
 from recollect.cli_client import Url, ask
 from recollect.cli_screen import Screen
+from recollect.cli_transfer import Whose, export, import_
 from recollect.memory import Kind, MemoryRecord, SearchMode
 
-app = typer.Typer(help="Search, list, add, delete and forget memories on the running server.", no_args_is_help=True, add_completion=False)
-Whose = Annotated[str | None, typer.Option(help="Whose memories: user/42 or user/42:agent/coach.", show_default=False)]
+app = typer.Typer(help="The memories of the running server.", no_args_is_help=True, add_completion=False)
+app.command("export")(export)
+app.command("import")(import_)
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -46,6 +48,22 @@ def list_(ctx: typer.Context, namespace: Whose = None, limit: Limit = 100, url: 
         typer.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=1))
     else:
         _print(records)
+
+
+@app.command()
+def history(ctx: typer.Context, memory_id: str, namespace: Whose = None, url: Url = None, as_json: AsJson = False) -> None:
+    """Every version of one memory, oldest first."""
+    versions = ask(ctx, url, lambda client: client.history(memory_id, namespace=namespace))
+    if as_json:
+        typer.echo(json.dumps([version.model_dump(mode="json") for version in versions], indent=1))
+        return
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("seq", "time", "until", "text"):
+        shown.add_column(name, overflow="fold")
+    for version in versions:
+        until = "now" if version.seq_to is None else str(version.seq_to)
+        shown.add_row(str(version.seq_from), version.created_at.isoformat(" ", "minutes")[:16], until, Text(version.text))
+    Screen().print(shown)
 
 
 @app.command()

@@ -6,17 +6,18 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
 
 from recollect.errors import InvalidRequest
-from recollect.memory import Kind, Namespace, SearchMode
+from recollect.memory import Kind, MemoryWrite, Namespace, Provenance, SearchMode
 from server.identity import parse_namespace
 from server.routes.limits import MAX_METADATA_VALUE, MAX_QUERY
-from server.routes.wire import Body, ServiceDep, identity_of, memory_object, only_known_query, single_write
+from server.routes.wire import Body, ServiceDep, batched_write, identity_of, memory_object, only_known_query, single_write
 
 router = APIRouter(dependencies=[Depends(only_known_query)])
 MAX_LIMIT = 1_000
+MAX_BATCH = 1_000
 NamespaceQuery = Annotated[str | None, Query(description="Of the memories; without it the one that the URL or the headers name.")]
 MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_VALUE)] | int | float | bool
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
@@ -36,9 +37,28 @@ class AddBody(Body):
 
     def check(self) -> None:
         """Raises InvalidRequest for a time of validity that ends before it begins. A time without a zone is the store's to refuse."""
-        begin, end = self.valid_at, self.invalid_at
-        if begin is not None and end is not None and begin.tzinfo and end.tzinfo and end <= begin:
-            raise InvalidRequest("invalid_at is not after valid_at; give a later time, or leave it out", param="invalid_at")
+        _check_validity(self.valid_at, self.invalid_at, "invalid_at")
+
+
+class BatchItem(Body):
+    """One of several memories. Its `id` is the caller's choice, so that the batch can be sent again without harm."""
+
+    id: str
+    text: str
+    kind: Kind = "semantic"
+    metadata: Annotated[dict[str, MetadataValue], Field(max_length=64)] | None = None
+    valid_at: Annotated[datetime | None, Field(strict=False)] = None
+    invalid_at: Annotated[datetime | None, Field(strict=False)] = None
+    session: Annotated[str, Field(max_length=256)] | None = None
+    """Episodic memories of one session are searched in their context; send them in their order."""
+
+
+class BatchBody(Body):
+    """Memories to add together."""
+
+    memories: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_BATCH)]
+    namespace: str | None = None
+    user: str | None = None
 
 
 class SearchBody(Body):
@@ -101,6 +121,26 @@ async def add_memory(body: AddBody, request: Request, service: ServiceDep) -> JS
     return JSONResponse(memory_object(record), 201)
 
 
+@router.post("/v1/memories/batch")
+async def add_memories(body: BatchBody, request: Request, service: ServiceDep) -> JSONResponse:
+    """Add memories, all or none; answered after the commit."""
+    writes: list[MemoryWrite] = []
+    for number, item in enumerate(body.memories):
+        _check_validity(item.valid_at, item.invalid_at, f"memories[{number}].invalid_at")
+        writes.append(
+            MemoryWrite(
+                op="add",
+                **item.model_dump(exclude={"metadata", "session"}),
+                metadata=item.metadata or {},
+                provenance=Provenance(channel="import", session=item.session),
+                trust="user",
+            )
+        )
+    with batched_write():
+        records = await service.memories.add_all(_namespace(request, body.namespace, body.user), writes)
+    return JSONResponse({"object": "list", "data": [memory_object(record) for record in records]}, 201)
+
+
 @router.post("/v1/memories/search")
 async def search_memories(body: SearchBody, request: Request, service: ServiceDep) -> dict[str, Any]:
     """The best matches, best first."""
@@ -123,10 +163,24 @@ async def forget(body: ForgetBody, request: Request, service: ServiceDep) -> dic
     return {"object": "memory.forgotten", **certificate.model_dump(mode="json")}
 
 
+@router.get("/v1/memories/export")
+async def export(request: Request, service: ServiceDep, namespace: NamespaceQuery = None) -> StreamingResponse:
+    """All current memories as JSON lines, oldest first, of one moment."""
+    records = service.memories.export(_namespace(request, namespace))
+    return StreamingResponse((record.model_dump_json() + "\n" async for record in records), media_type="application/x-ndjson")
+
+
 @router.get("/v1/memories/{memory_id}")
 async def get_memory(memory_id: str, request: Request, service: ServiceDep, namespace: NamespaceQuery = None) -> dict[str, Any]:
     """The current version of one memory."""
     return memory_object(await service.memories.get(_namespace(request, namespace), memory_id))
+
+
+@router.get("/v1/memories/{memory_id}/history")
+async def history(memory_id: str, request: Request, service: ServiceDep, namespace: NamespaceQuery = None) -> dict[str, Any]:
+    """Every version of one memory, oldest first; `seq_to` is null in the current one."""
+    versions = await service.memories.history(_namespace(request, namespace), memory_id)
+    return {"object": "list", "data": [memory_object(record) for record in versions]}
 
 
 @router.delete("/v1/memories/{memory_id}")
@@ -134,6 +188,11 @@ async def delete_memory(memory_id: str, request: Request, service: ServiceDep, n
     """Delete one memory; answered after the commit."""
     await service.memories.delete(_namespace(request, namespace), memory_id)
     return {"object": "memory.deleted", "id": memory_id, "deleted": True}
+
+
+def _check_validity(begin: datetime | None, end: datetime | None, param: str) -> None:
+    if begin is not None and end is not None and begin.tzinfo and end.tzinfo and end <= begin:
+        raise InvalidRequest("invalid_at is not after valid_at; give a later time, or leave it out", param=param)
 
 
 def _namespace(request: Request, named: str | None, user: str | None = None) -> Namespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, cast
@@ -117,6 +118,16 @@ def single_write() -> Generator[None]:
         yield
     except RecollectError as exc:
         exc.param = exc.param and exc.param.removeprefix("writes.0.")
+        raise
+
+
+@contextmanager
+def batched_write() -> Generator[None]:
+    """As `single_write`, for a request that lists its writes as `memories`."""
+    try:
+        yield
+    except RecollectError as exc:
+        exc.param = exc.param and re.sub(r"^writes\.(\d+)", r"memories[\1]", exc.param)
         raise
 
 

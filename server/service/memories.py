@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 
 from recollect.errors import InvalidRequest, NotFound
@@ -23,6 +23,7 @@ from server.service.ids import new_id
 from server.service.pending import PendingWrites
 
 PENDING_WAIT_S = 1.0
+PAGE = 5_000
 
 
 class Memories:
@@ -65,6 +66,19 @@ class Memories:
         assert record is not None
         return record
 
+    async def add_all(self, namespace: Namespace, writes: Sequence[MemoryWrite]) -> Sequence[MemoryRecord]:
+        """Commit memories together, all or none. Raises InvalidRequest, Conflict for an id that is known with another text."""
+        applied = await self._store.apply(namespace, writes)
+        return [record for record in applied.records if record is not None]
+
+    async def history(self, namespace: Namespace, memory_id: str) -> Sequence[MemoryRecord]:
+        """Every version, oldest first, also of a deleted memory. Raises NotFound."""
+        await self._settled(namespace)
+        versions = await self._store.history(namespace, _checked(memory_id))
+        if not versions:
+            raise _unknown(namespace, memory_id)
+        return versions
+
     async def get(self, namespace: Namespace, memory_id: str) -> MemoryRecord:
         """The current version. Raises NotFound."""
         await self._settled(namespace)
@@ -77,6 +91,16 @@ class Memories:
         """Current memories, newest first."""
         await self._settled(namespace)
         return await self._store.list(namespace, limit=limit, offset=offset, kind=kind)
+
+    async def export(self, namespace: Namespace) -> AsyncGenerator[MemoryRecord]:
+        """All current memories, oldest first, as of the moment of the call."""
+        await self._settled(namespace)
+        seq = await self._store.seq(namespace)
+        newest_first: list[MemoryRecord] = []
+        while page := await self._store.list(namespace, limit=PAGE, offset=len(newest_first), as_of=seq):
+            newest_first += page
+        for record in reversed(newest_first):
+            yield record
 
     async def search(
         self, namespace: Namespace, query: str, *, limit: int, mode: SearchMode = "hybrid", kind: Kind | None = None

@@ -59,6 +59,30 @@ def test_a_memory_is_forgotten_after_a_question_or_with_yes(
     assert (code, err) == (1, "error: name what to forget: id, session or everything, one of them\n")
 
 
+def test_memories_go_out_to_a_file_and_come_in_from_it_once(
+    server_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("--home", str(server_home), "memory")
+    source, target = ("--namespace", "user/exporting"), ("--namespace", "user/importing")
+    mem0 = Path(__file__).parents[2] / "data" / "imports" / "mem0.json"
+    code, out, _ = run(capsys, monkeypatch, *command, "import", str(mem0), *source)
+    assert (code, out) == (0, "2 memories are there\n")
+    file = tmp_path / "memories.jsonl"
+    code, _, err = run(capsys, monkeypatch, *command, "export", str(file), *source)
+    assert (code, err) == (0, f"2 memories written to {file}\n")
+    for _ in range(2):
+        code, out, _ = run(capsys, monkeypatch, *command, "import", str(file), *target, "--json")
+        assert (code, json.loads(out)) == (0, {"imported": 2})
+    listed = json.loads(run(capsys, monkeypatch, *command, "list", *target, "--json")[1])
+    assert [memory["text"] for memory in listed] == ["Bo moved to Kelbo", "Bo plays the cello"]
+    assert {memory["seq_from"] for memory in listed} == {1}
+    assert listed[1]["metadata"] == {"topic": "music", "user_id": "bo"}
+    code, out, _ = run(capsys, monkeypatch, *command, "history", "b9f1c0de-0001", *target)
+    assert code == 0
+    assert "Bo plays the cello" in out
+    assert "now" in out
+
+
 def test_status_says_where_the_server_is_and_whether_it_is_ready(
     server_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
