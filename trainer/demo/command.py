@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,8 +74,3 @@ def _progress(title: str, total: int | None) -> Iterator[Callable[..., None]]:
                 progress.update(bar, description=f"{title}: {detail}"[:90])
 
         yield advance
-
-
-def wait_for_interrupt() -> None:
-    """Sleep until Ctrl-C or a request to end."""
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})

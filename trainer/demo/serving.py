@@ -83,3 +83,8 @@ class Serving:
             return False, "the server is starting"
         body = answer.json()
         return answer.status_code == 200, str(body.get("detail") or body.get("error", {}).get("message") or "starting")
+
+
+def wait_for_interrupt() -> None:
+    """Sleep until Ctrl-C or a request to end."""
+    signal.sigwait({signal.SIGINT, signal.SIGTERM})

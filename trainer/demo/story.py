@@ -20,7 +20,7 @@ from recollect.errors import RecollectError
 from recollect.settings import SEED_MODEL, EmbedderSettings
 from trainer.demo import summary
 from trainer.demo.one_user import one_user
-from trainer.demo.serving import Serving
+from trainer.demo.serving import Serving, wait_for_interrupt
 from trainer.demo.swap import promote_under_load
 from trainer.demo.users import give_feedback, live_all
 from trainer.environments.generated import dialogue_task, reading_task
@@ -150,8 +150,6 @@ async def train(home: Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 async def _left_running(serving: Serving, console: Console) -> None:
-    from trainer.demo.command import wait_for_interrupt
-
     console.rule("[bold]The server goes on (Ctrl-C ends it)[/]")
     console.print(
         f"claude mcp add --transport http recollect {serving.url}/mcp\n"
