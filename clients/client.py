@@ -19,7 +19,7 @@ from recollect.errors import (
     RecollectError,
     StorageFull,
 )
-from recollect.memory import Kind, MemoryRecord, Scalar, SearchHit, SearchMode
+from recollect.memory import Kind, MemoryRecord, NamespaceStats, Scalar, SearchHit, SearchMode
 from recollect.model import Record
 from recollect.trajectory import Feedback
 
@@ -131,6 +131,11 @@ class RecollectClient:
                 raise error_of(response)
             async for line in response.aiter_lines():
                 yield MemoryRecord.model_validate_json(line)
+
+    async def memory_stats(self, *, namespace: str | None = None) -> NamespaceStats:
+        """The size of a namespace."""
+        found = await self._call("GET", "/v1/memories/stats", params=_given(namespace=namespace))
+        return NamespaceStats.model_validate({name: found[name] for name in NamespaceStats.model_fields})
 
     async def history(self, memory_id: str, *, namespace: str | None = None) -> list[MemoryRecord]:
         """Every version of one memory, oldest first. Raises NotFound."""

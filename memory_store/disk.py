@@ -24,7 +24,7 @@ from memory_store.arrow import VECTOR, from_arrow, schema, to_arrow
 from memory_store.rows import MAX_BATCH, OPEN, Row, Space
 from memory_store.view import View
 from recollect.errors import ConfigurationError, RecollectError, StorageFull
-from recollect.memory import Kind, MemoryRecord
+from recollect.memory import Kind, MemoryRecord, NamespaceStats
 
 READ_ATTEMPTS = 5
 CACHE_BYTES = 32 * 2**20
@@ -183,6 +183,25 @@ def written(folder: Path) -> list[str]:
 def fragments(snapshot: Snapshot) -> int:
     """How many fragments the table has."""
     return len(snapshot.dataset.get_fragments())
+
+
+def stats(snapshot: Snapshot) -> NamespaceStats:
+    """The size of a table."""
+    dataset = snapshot.dataset
+    columns = dataset.to_table(columns=["kind", "seq_from", "seq_to"])
+    written = columns.filter(pc.field("seq_to") > pc.field("seq_from"))  # without tombstones
+    current = written.filter(pc.field("seq_to") == OPEN)
+    waiting = f"seq_to = {OPEN} AND {VECTOR} IS NULL" if VECTOR in dataset.schema.names else "false"
+    return NamespaceStats(
+        seq=snapshot.seq,
+        memories=current.num_rows,
+        versions=written.num_rows,
+        by_kind={row["values"]: row["counts"] for row in _pc.value_counts(current["kind"]).to_pylist()},
+        without_vector=dataset.count_rows(filter=waiting),
+        fragments=fragments(snapshot),
+        table_versions=len(dataset.versions()),
+        bytes=sum(file.stat().st_size for file in Path(dataset.uri).rglob("*") if file.is_file()),
+    )
 
 
 def check_space(snapshot: Snapshot, space: Space) -> Snapshot:

@@ -25,7 +25,7 @@ from memory_store.rows import Space
 from memory_store.table import NamespaceTable
 from memory_store.writer import Writer
 from recollect.errors import EmbedderError
-from recollect.memory import Applied, Kind, MemoryRecord, MemoryWrite, Namespace, SearchHit, SearchMode
+from recollect.memory import Applied, Kind, MemoryRecord, MemoryWrite, Namespace, NamespaceStats, SearchHit, SearchMode
 
 VIEW_ROWS = 20_000
 HELD_ROWS = 60_000
@@ -155,6 +155,13 @@ class LanceMemoryStore:
         erased = await opened.writer.alone(lambda: erase.erase(opened.table.path, chosen))
         opened.table.forget_view()
         return erased
+
+    async def stats(self, namespace: Namespace) -> NamespaceStats:
+        """The size of a namespace; all zero for one never written."""
+        from memory_store import disk
+
+        snapshot = await (await self._table(namespace)).table.snapshot()
+        return await asyncio.to_thread(disk.stats, snapshot) if snapshot else NamespaceStats()
 
     async def drop(self, namespace: Namespace) -> builtins.list[MemoryRecord]:
         """Erase a whole namespace, its name on the disk included; returns what was erased."""

@@ -67,6 +67,26 @@ def history(ctx: typer.Context, memory_id: str, namespace: Whose = None, url: Ur
 
 
 @app.command()
+def stats(ctx: typer.Context, namespace: Whose = None, url: Url = None, as_json: AsJson = False) -> None:
+    """How many memories there are, what waits for the embedder, and what the files take."""
+    found = ask(ctx, url, lambda client: client.memory_stats(namespace=namespace))
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+        return
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.by_kind.items()))
+    shown = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in (
+        ("memories", f"{found.memories} ({kinds})" if kinds else "0"),
+        ("versions of memories", str(found.versions)),
+        ("waiting for a vector", str(found.without_vector)),
+        ("last seq", str(found.seq)),
+        ("on disk", f"{found.bytes / 2**20:.2f} MiB in {found.fragments} fragments, {found.table_versions} table versions"),
+    ):
+        shown.add_row(name, value)
+    Screen().print(shown)
+
+
+@app.command()
 def add(
     ctx: typer.Context,
     text: str,

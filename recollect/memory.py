@@ -122,6 +122,21 @@ class SearchHit(Frozen):
     parts: dict[str, float] = Field(default_factory=dict[str, float])
 
 
+class NamespaceStats(Frozen):
+    """The size of a namespace. `without_vector`: current memories that wait for the embedder (0 if there is none)."""
+
+    seq: int = 0
+    memories: int = 0
+    versions: int = 0
+    """Of memories, the current ones and the closed ones."""
+    by_kind: dict[str, int] = Field(default_factory=dict[str, int])
+    without_vector: int = 0
+    fragments: int = 0
+    table_versions: int = 0
+    bytes: int = 0
+    """On the disk, with indexes and replaced files that are still kept for other readers."""
+
+
 class MemoryStore(Protocol):
     """What agents, services and environments remember with. A fork implements it too, over one namespace."""
 
@@ -173,14 +188,18 @@ class MemoryStore(Protocol):
         ...
 
 
-class ErasableStore(MemoryStore, Protocol):
-    """A store whose files can be made to forget. Forks are none: nothing of theirs reaches the disk."""
+class LocalStore(MemoryStore, Protocol):
+    """A store with files: they can be made to forget, and have a size. Forks are none: nothing of theirs reaches the disk."""
 
     async def erase(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> Sequence[MemoryRecord]:
         """Erase memories of which `chosen` holds for any version, for every `seq`; returns all versions that were erased.
 
         Raises RecollectError if the files that are left hold some of it.
         """
+        ...
+
+    async def stats(self, namespace: Namespace) -> NamespaceStats:
+        """The size of a namespace; all zero for one never written."""
         ...
 
     async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:

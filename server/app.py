@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from memory_store.embedders.base import Embedder
-from recollect.memory import ErasableStore
+from recollect.memory import LocalStore
 from recollect.settings import Settings
 from server.engines.base import Engine
 from server.engines.choose import open_engine
@@ -18,7 +18,7 @@ from server.service import Service
 
 
 def create_app(
-    settings: Settings, *, engine: Engine | None = None, store: ErasableStore | None = None, embedder: Embedder | None = None
+    settings: Settings, *, engine: Engine | None = None, store: LocalStore | None = None, embedder: Embedder | None = None
 ) -> FastAPI:
     """The application. `engine`, `store` and `embedder` are those of the settings if left out; an engine that is given is the
     caller's to start and to close.

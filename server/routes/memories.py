@@ -170,6 +170,14 @@ async def export(request: Request, service: ServiceDep, namespace: NamespaceQuer
     return StreamingResponse((record.model_dump_json() + "\n" async for record in records), media_type="application/x-ndjson")
 
 
+@router.get("/v1/memories/stats")
+async def stats(request: Request, service: ServiceDep, namespace: NamespaceQuery = None) -> dict[str, Any]:
+    """The size of a namespace: memories, versions, what waits for the embedder, files."""
+    whose = _namespace(request, namespace)
+    found = await service.memories.stats(whose)
+    return {"object": "memory.stats", "namespace": str(whose), **found.model_dump()}
+
+
 @router.get("/v1/memories/{memory_id}")
 async def get_memory(memory_id: str, request: Request, service: ServiceDep, namespace: NamespaceQuery = None) -> dict[str, Any]:
     """The current version of one memory."""

@@ -16,7 +16,7 @@ from typing import Literal
 
 from recollect.errors import AdapterRefused, NotFound
 from recollect.log import LogWriter, read_log
-from recollect.memory import ErasableStore, MemoryRecord, Namespace
+from recollect.memory import LocalStore, MemoryRecord, Namespace
 from recollect.model import Frozen
 from recollect.registry import Registry
 from recollect.trajectory import Trajectory, now
@@ -51,7 +51,7 @@ class Certificate(Frozen):
 class Forgetting:
     """The use case `forget`. One at a time; answers in progress of the namespace are waited for."""
 
-    def __init__(self, home: Path, store: ErasableStore, log: LogWriter, registry: Registry, pending: PendingWrites) -> None:
+    def __init__(self, home: Path, store: LocalStore, log: LogWriter, registry: Registry, pending: PendingWrites) -> None:
         self._home = home
         self._store = store
         self._log = log

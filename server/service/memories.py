@@ -10,10 +10,11 @@ from recollect.memory import (
     MAX_TEXT,
     MEMORY_ID,
     Kind,
+    LocalStore,
     MemoryRecord,
-    MemoryStore,
     MemoryWrite,
     Namespace,
+    NamespaceStats,
     Provenance,
     Scalar,
     SearchHit,
@@ -29,7 +30,7 @@ PAGE = 5_000
 class Memories:
     """The memories of a namespace. Reading waits a moment for writes of answers that have just gone out."""
 
-    def __init__(self, store: MemoryStore, pending: PendingWrites) -> None:
+    def __init__(self, store: LocalStore, pending: PendingWrites) -> None:
         self._store = store
         self._pending = pending
 
@@ -101,6 +102,10 @@ class Memories:
             newest_first += page
         for record in reversed(newest_first):
             yield record
+
+    async def stats(self, namespace: Namespace) -> NamespaceStats:
+        """The size of the namespace."""
+        return await self._store.stats(namespace)
 
     async def search(
         self, namespace: Namespace, query: str, *, limit: int, mode: SearchMode = "hybrid", kind: Kind | None = None

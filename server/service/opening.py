@@ -10,7 +10,7 @@ from typing import Any
 
 from memory_store.embedders.base import Embedder
 from recollect.errors import RecollectError
-from recollect.memory import ErasableStore
+from recollect.memory import LocalStore
 from recollect.settings import EmbedderSettings
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class StoreOpener:
         self._eager = eager
         self._attaching: asyncio.Task[None] | None = None
 
-    async def open(self) -> ErasableStore:
+    async def open(self) -> LocalStore:
         """The store. Raises ConfigurationError, EmbedderError."""
         choosing, stores = await asyncio.to_thread(_libraries, eager=self._eager)
         root = self._home / "memory"

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, suppress
 from memory_store.embedders.base import Embedder
 from recollect.errors import EngineUnavailable
 from recollect.log import LogWriter
-from recollect.memory import ErasableStore
+from recollect.memory import LocalStore
 from recollect.model import Frozen
 from recollect.registry import Registry
 from recollect.settings import Settings
@@ -65,7 +65,7 @@ class Service:
         *,
         engine: Engine | None,
         owns_engine: bool = False,
-        store: ErasableStore | None = None,
+        store: LocalStore | None = None,
         embedder: Embedder | None = None,
     ) -> None:
         """`engine` None: memories alone. `owns_engine`: start and close it. `store`, `embedder`: those of the settings if left out.

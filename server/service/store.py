@@ -6,7 +6,18 @@ import asyncio
 import builtins
 from collections.abc import Awaitable, Callable, Sequence
 
-from recollect.memory import Applied, ErasableStore, Kind, MemoryRecord, MemoryStore, MemoryWrite, Namespace, SearchHit, SearchMode
+from recollect.memory import (
+    Applied,
+    Kind,
+    LocalStore,
+    MemoryRecord,
+    MemoryStore,
+    MemoryWrite,
+    Namespace,
+    NamespaceStats,
+    SearchHit,
+    SearchMode,
+)
 
 
 class OpeningStore:
@@ -15,9 +26,9 @@ class OpeningStore:
     If opening fails, every call raises what it failed with.
     """
 
-    def __init__(self, open_store: Callable[[], Awaitable[ErasableStore]]) -> None:
+    def __init__(self, open_store: Callable[[], Awaitable[LocalStore]]) -> None:
         self._open = open_store
-        self._opening: asyncio.Task[ErasableStore] | None = None
+        self._opening: asyncio.Task[LocalStore] | None = None
 
     def start(self) -> None:
         """Begin to open the store."""
@@ -67,6 +78,9 @@ class OpeningStore:
     async def erase(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> Sequence[MemoryRecord]:
         return await (await self._store()).erase(namespace, chosen)
 
+    async def stats(self, namespace: Namespace) -> NamespaceStats:
+        return await (await self._store()).stats(namespace)
+
     async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:
         return await (await self._store()).drop(namespace)
 
@@ -75,7 +89,7 @@ class OpeningStore:
         if self._opening is not None and self.failure is None:
             await (await self._opening).close()
 
-    async def _store(self) -> ErasableStore:
+    async def _store(self) -> LocalStore:
         self.start()
         assert self._opening is not None
         # Shielded: a request that is cancelled while it waits must not cancel the opening for all.

@@ -54,6 +54,17 @@ async def test_the_history_of_a_memory_goes_on_after_its_end(served: Served) -> 
     assert unknown.status_code == 404
 
 
+async def test_the_size_of_a_namespace_is_told(served: Served) -> None:
+    assert (await served.http.get("/v1/memories/stats", params=WHOSE)).json()["memories"] == 0
+    await batch(served, item(1), item(2, kind="episodic"))
+    await served.http.delete("/v1/memories/m1", params=WHOSE)
+    found = (await served.http.get("/v1/memories/stats", params=WHOSE)).json()
+    assert (found["namespace"], found["memories"], found["versions"], found["seq"]) == ("user/ada", 1, 2, 2)
+    assert (found["by_kind"], found["without_vector"]) == ({"episodic": 1}, 0)
+    assert found["bytes"] > 0
+    assert found["fragments"] >= 1
+
+
 async def test_an_export_is_all_of_one_moment_oldest_first(served: Served) -> None:
     for number in range(3):
         await batch(served, item(number))

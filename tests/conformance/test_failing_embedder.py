@@ -51,11 +51,13 @@ async def test_what_was_written_while_it_failed_is_embedded_when_it_works_again(
         for number in range(3):
             await store.apply(HOME, [_add(number)])
         assert len(await store.search(HOME, "zebra", mode="text")) == 3
+        assert (await store.stats(HOME)).without_vector == 3
         with pytest.raises(EmbedderError, match="answered 500"):
             await store.search(HOME, "zebra")
         embedder.broken = False
         assert await _found(store) == {"m0", "m1", "m2"}
         assert await store.seq(HOME) == 3
+        assert (await store.stats(HOME)).without_vector == 0
     finally:
         await store.close()
 
