@@ -1,30 +1,41 @@
-"""Writes pairs of memories for ever and prints the name of each pair after its acknowledgement."""
+"""Adds, updates and deletes pairs of memories for ever and prints each operation after its acknowledgement."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from pathlib import Path
+from typing import Literal
 
 from memory_store.embedders.hash import HashEmbedder
 from memory_store.store import LanceMemoryStore
 from recollect.memory import MemoryWrite, Namespace
 
+Op = Literal["add", "update", "delete"]
+HALVES = ("left", "right")
 
-async def main(root: Path, round_: str) -> None:
-    """Several writers at once, so that batches share commits."""
+
+async def main(root: Path, writer: str) -> None:
+    """Several lanes at once, so that batches share commits; other processes write to the same namespace."""
     store = LanceMemoryStore(root, HashEmbedder(8))
 
-    async def write(lane: int) -> None:
+    async def write(name: str, op: Op) -> None:
+        text = "" if op == "delete" else f"{name} {op}"
+        await store.apply(Namespace.parse("user/42"), [MemoryWrite(op=op, id=f"{name}-{half}", text=text) for half in HALVES])
+        print(op, name, flush=True)
+
+    async def lane(number: int) -> None:
         i = 0
         while True:
-            name = f"r{round_}-{lane}-{i}"
-            halves = [MemoryWrite(op="add", id=f"{name}-{half}", text=f"{name} {half}") for half in ("left", "right")]
-            await store.apply(Namespace.parse("user/42"), halves)
-            print(name, flush=True)
+            name = f"{writer}-{number}-{i}"
+            await write(name, "add")
+            if i % 2:
+                await write(name, "update")
+            if i % 3 == 0:
+                await write(name, "delete")
             i += 1
 
-    await asyncio.gather(*(write(lane) for lane in range(3)))
+    await asyncio.gather(*(lane(number) for number in range(3)))
 
 
 asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
