@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -85,6 +86,9 @@ class Serving:
         return answer.status_code == 200, str(body.get("detail") or body.get("error", {}).get("message") or "starting")
 
 
-def wait_for_interrupt() -> None:
-    """Sleep until Ctrl-C or a request to end."""
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+async def interrupted() -> None:
+    """Wait for Ctrl-C or a request to end."""
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await ended.wait()

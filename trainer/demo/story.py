@@ -20,7 +20,7 @@ from recollect.errors import RecollectError
 from recollect.settings import SEED_MODEL, EmbedderSettings
 from trainer.demo import summary
 from trainer.demo.one_user import one_user
-from trainer.demo.serving import Serving, wait_for_interrupt
+from trainer.demo.serving import Serving, interrupted
 from trainer.demo.swap import promote_under_load
 from trainer.demo.users import give_feedback, live_all
 from trainer.environments.generated import dialogue_task, reading_task
@@ -158,4 +158,4 @@ async def _left_running(serving: Serving, console: Console) -> None:
         soft_wrap=True,
         markup=False,
     )
-    await asyncio.to_thread(wait_for_interrupt)
+    await interrupted()
