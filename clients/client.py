@@ -113,6 +113,11 @@ class RecollectClient:
         """The current version of one memory. Raises NotFound."""
         return _record(await self._call("GET", f"/v1/memories/{memory_id}", params=_given(namespace=namespace)))
 
+    async def update_memory(self, memory_id: str, text: str, *, namespace: str | None = None, if_seq: int | None = None) -> MemoryRecord:
+        """A new version; returns after the commit. Raises NotFound, Conflict if it is not the version of `if_seq` any more."""
+        body = _given(text=text, if_seq=if_seq)
+        return _record(await self._call("PATCH", f"/v1/memories/{memory_id}", params=_given(namespace=namespace), json=body))
+
     async def delete_memory(self, memory_id: str, *, namespace: str | None = None) -> None:
         """Delete one; returns after the commit. Raises NotFound."""
         await self._call("DELETE", f"/v1/memories/{memory_id}", params=_given(namespace=namespace))

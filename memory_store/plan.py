@@ -109,6 +109,11 @@ def _is_repeat(write: MemoryWrite, old: Row | None) -> bool:
 def _refuse(write: MemoryWrite, old: Row | None, index: int) -> None:
     if write.op == "add" and old is not None:
         raise Conflict(f"memory {write.id!r} exists with another text; update it, or choose another id", param=f"writes.{index}.id")
+    if write.if_seq is not None and old is not None and old.record.seq_from != write.if_seq:
+        raise Conflict(
+            f"memory {write.id!r} was changed: its version is of seq {old.record.seq_from}, not {write.if_seq}; read it again",
+            param=f"writes.{index}.if_seq",
+        )
     if write.op != "add" and old is None:
         raise NotFound(f"no memory {write.id!r}; search or list shows the ids", param=f"writes.{index}.id")
 

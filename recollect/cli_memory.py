@@ -1,4 +1,4 @@
-"""`recollect memory search|list|history|add|delete|forget|export|import`: the memories of the running server."""
+"""`recollect memory search|list|stats|history|add|update|delete|forget|export|import`: the memories of the running server."""
 
 from __future__ import annotations
 
@@ -99,6 +99,21 @@ def add(
     """Remember a text. Prints its id once it is durable."""
     record = ask(ctx, url, lambda client: client.add_memory(text, namespace=namespace, memory_id=memory_id, kind=kind))
     typer.echo(record.model_dump_json(indent=1) if as_json else record.id)
+
+
+@app.command()
+def update(
+    ctx: typer.Context,
+    memory_id: str,
+    text: str,
+    namespace: Whose = None,
+    if_seq: Annotated[int | None, typer.Option(help="Only if the current version is of this seq.", show_default=False)] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a memory a new text; the old version stays in its history."""
+    record = ask(ctx, url, lambda client: client.update_memory(memory_id, text, namespace=namespace, if_seq=if_seq))
+    typer.echo(record.model_dump_json(indent=1) if as_json else f"updated {record.id}, seq {record.seq_from}")
 
 
 @app.command()

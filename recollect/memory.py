@@ -92,7 +92,8 @@ class MemoryWrite(Frozen):
     """One operation of a batch. `id` is the caller's choice, so that a repeated batch is idempotent.
 
     An `add` of an id whose current text is the same is a no-op; with another text it is refused (Conflict).
-    `update` and `delete` of an unknown id are refused (NotFound).
+    `update` and `delete` of an unknown id are refused (NotFound), and with `if_seq` also of a version that was not written
+    at that `seq` (Conflict): somebody changed it since it was read.
     """
 
     op: Literal["add", "update", "delete"]
@@ -104,6 +105,7 @@ class MemoryWrite(Frozen):
     invalid_at: datetime | None = None
     provenance: Provenance = Provenance()
     trust: Trust = "unknown"
+    if_seq: int | None = None
 
 
 class Applied(Frozen):

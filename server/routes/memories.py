@@ -40,6 +40,13 @@ class AddBody(Body):
         _check_validity(self.valid_at, self.invalid_at, "invalid_at")
 
 
+class UpdateBody(Body):
+    """The new text. With `if_seq`, the `seq_from` of the version that was read, nobody's change is overwritten."""
+
+    text: str
+    if_seq: Annotated[int, Field(ge=1)] | None = None
+
+
 class BatchItem(Body):
     """One of several memories. Its `id` is the caller's choice, so that the batch can be sent again without harm."""
 
@@ -189,6 +196,16 @@ async def history(memory_id: str, request: Request, service: ServiceDep, namespa
     """Every version of one memory, oldest first; `seq_to` is null in the current one."""
     versions = await service.memories.history(_namespace(request, namespace), memory_id)
     return {"object": "list", "data": [memory_object(record) for record in versions]}
+
+
+@router.patch("/v1/memories/{memory_id}")
+async def update_memory(
+    memory_id: str, body: UpdateBody, request: Request, service: ServiceDep, namespace: NamespaceQuery = None
+) -> dict[str, Any]:
+    """A new version of one memory; answered after the commit. Earlier versions stay in its history."""
+    with single_write():
+        whose = _namespace(request, namespace)
+        return memory_object(await service.memories.update(whose, memory_id, body.text, if_seq=body.if_seq, channel="api"))
 
 
 @router.delete("/v1/memories/{memory_id}")

@@ -116,6 +116,25 @@ class Memories:
         await self._settled(namespace)
         return await self._store.search(namespace, query, limit=limit, mode=mode, kind=kind)
 
+    async def update(self, namespace: Namespace, memory_id: str, text: str, *, if_seq: int | None = None, channel: str) -> MemoryRecord:
+        """A new version of a memory's text; the rest stays. Raises NotFound, Conflict if it is not the version of `if_seq` any more."""
+        old = await self.get(namespace, memory_id)
+        write = MemoryWrite(
+            op="update",
+            id=memory_id,
+            text=text,
+            kind=old.kind,
+            metadata=old.metadata,
+            valid_at=old.valid_at,
+            invalid_at=old.invalid_at,
+            provenance=Provenance(channel=channel, session=old.provenance.session),
+            trust="user",
+            if_seq=if_seq,
+        )
+        [record] = (await self._store.apply(namespace, [write])).records
+        assert record is not None
+        return record
+
     async def delete(self, namespace: Namespace, memory_id: str) -> None:
         """Close the current version. Raises NotFound."""
         await self._settled(namespace)

@@ -54,6 +54,28 @@ async def test_the_history_of_a_memory_goes_on_after_its_end(served: Served) -> 
     assert unknown.status_code == 404
 
 
+async def test_an_update_is_a_new_version_and_overwrites_nobodys_change(served: Served) -> None:
+    await batch(served, item(1, metadata={"topic": "tea"}, kind="episodic", session="monday"))
+
+    async def update(**body: Any) -> tuple[int, dict[str, Any]]:
+        answer = await served.http.patch("/v1/memories/m1", params=WHOSE, json=body)
+        return answer.status_code, answer.json()
+
+    status, body = await update(text="green tea", if_seq=1)
+    assert (status, body["text"], body["seq_from"], body["metadata"]) == (200, "green tea", 2, {"topic": "tea"})
+    assert (body["kind"], body["provenance"]["session"]) == ("episodic", "monday")
+    status, body = await update(text="black tea", if_seq=1)
+    assert (status, body["error"]["param"]) == (409, "if_seq")
+    assert "its version is of seq 2, not 1" in body["error"]["message"]
+    assert (await update(text="white tea"))[0] == 200
+    for bad, param in (({"text": " "}, "text"), ({"text": "x", "if_seq": 0}, "if_seq"), ({"colour": "red", "text": "x"}, "colour")):
+        status, body = await update(**bad)
+        assert (status, body["error"]["param"]) == (400, param)
+    versions = (await served.http.get("/v1/memories/m1/history", params=WHOSE)).json()["data"]
+    assert [version["text"] for version in versions] == ["memory 1", "green tea", "white tea"]
+    assert (await served.http.patch("/v1/memories/m9", params=WHOSE, json={"text": "x"})).status_code == 404
+
+
 async def test_the_size_of_a_namespace_is_told(served: Served) -> None:
     assert (await served.http.get("/v1/memories/stats", params=WHOSE)).json()["memories"] == 0
     await batch(served, item(1), item(2, kind="episodic"))

@@ -54,6 +54,19 @@ async def test_a_namespace_never_written_is_empty_and_has_seq_zero(store: Memory
     assert list(await store.namespaces("local")) == []
 
 
+async def test_a_change_that_expects_another_version_is_refused(store: MemoryStore) -> None:
+    await store.apply(NS, [add("a", "one")])
+    await store.apply(NS, [update("a", "two", if_seq=1)])
+    with pytest.raises(Conflict, match="its version is of seq 2, not 1") as caught:
+        await store.apply(NS, [add("b", "another"), update("a", "three", if_seq=1)])
+    assert caught.value.param == "writes.1.if_seq"
+    with pytest.raises(Conflict):
+        await store.apply(NS, [MemoryWrite(op="delete", id="a", if_seq=1)])
+    assert await texts(store) == ["two"]
+    await store.apply(NS, [MemoryWrite(op="delete", id="a", if_seq=2)])
+    assert await texts(store) == []
+
+
 async def test_every_field_of_a_memory_comes_back(store: MemoryStore) -> None:
     when = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
     provenance = Provenance(trajectory_id="t1", step=3, channel="mcp")

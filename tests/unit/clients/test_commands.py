@@ -33,6 +33,10 @@ def test_memories_are_added_found_listed_and_deleted(
     assert [hit["record"]["text"] for hit in json.loads(out)] == ["Bo plays the cello"]
     _, out, _ = run(capsys, monkeypatch, *home, "memory", "list", *whose)
     assert "Bo plays the cello" in out
+    code, out, _ = run(capsys, monkeypatch, *home, "memory", "update", "cello", "Bo plays the viola", *whose)
+    assert (code, out) == (0, "updated cello, seq 2\n")
+    _, out, _ = run(capsys, monkeypatch, *home, "memory", "stats", *whose)
+    assert "1 (1 semantic)" in out
     code, out, _ = run(capsys, monkeypatch, *home, "memory", "delete", "cello", *whose)
     assert (code, out) == (0, "deleted cello\n")
     code, out, err = run(capsys, monkeypatch, *home, "memory", "delete", "cello", *whose)
