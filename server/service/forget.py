@@ -1,8 +1,4 @@
-"""Forgetting: memories leave the store's files, trajectories that hold their text are blanked, and a certificate says so.
-
-What holds users' text: `memory/` (erased here), `trajectories/` (redacted here). `adapters/` and `runs/` hold hashes of
-trajectory ids and weights: the versions whose training data held what was forgotten are named in the certificate.
-"""
+"""Forgetting: memories leave the store's files, trajectories that hold their text are blanked, and a certificate says so."""
 
 from __future__ import annotations
 
@@ -24,6 +20,19 @@ from server.service.ids import new_id
 from server.service.pending import PendingWrites
 
 PENDING_WAIT_S = 10.0
+PLACES = {
+    "memory": "erased",
+    "trajectories": "redacted",
+    "adapters": "weights and hashes of trajectory ids; the versions that learned from it are named in the certificate",
+    "runs": "figures and hashes of trajectory ids",
+    "forgotten": "certificates, without text",
+    "embedders": "models",
+    "logs": "the engine's log; it is started so that it logs no prompt",
+    "server.json": "where the server listens",
+    "server.lock": "nothing",
+    "train.lock": "nothing",
+}
+"""What becomes of each entry of the home when something is forgotten. Whatever else keeps users' text must be added, and erased."""
 Scope = Literal["memory", "session", "namespace", "tenant"]
 
 

@@ -14,6 +14,7 @@ from lance.file import LanceFileReader
 from recollect.errors import NotFound
 from recollect.memory import Namespace
 from server.engines.scripted import ScriptedEngine
+from server.service.forget import PLACES
 from tests.api.conftest import Served, serving
 from tests.api.published import by_version, publish
 
@@ -122,6 +123,14 @@ async def test_what_was_never_known_cannot_be_forgotten(tmp_path: Path) -> None:
         await _lived(served)
         with pytest.raises(NotFound, match="no memory 'mem_x'"):
             await served.service.forgetting.memory(ADA, "mem_x")
+
+
+async def test_every_entry_of_the_home_is_known_to_forgetting(tmp_path: Path) -> None:
+    async with serving(tmp_path, ScriptedEngine(answer=by_version)) as served:
+        await publish(tmp_path)
+        memory_id = await _lived(served)
+        await served.service.forgetting.memory(ADA, memory_id)
+        assert {entry.name for entry in sorted(tmp_path.iterdir())} <= set(PLACES)
 
 
 async def test_forgetting_over_http_needs_one_target_and_answers_with_the_certificate(tmp_path: Path) -> None:
