@@ -134,8 +134,13 @@ class RecollectClient:
             if response.status_code >= 400:
                 await response.aread()
                 raise error_of(response)
-            async for line in response.aiter_lines():
-                yield MemoryRecord.model_validate_json(line)
+            rest = b""
+            async for piece in response.aiter_bytes():  # not by lines: texts may hold U+2028, which is one to httpx
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    yield MemoryRecord.model_validate_json(line)
+            if rest:
+                raise RecollectError(f"the export of {self._base_url} broke off", code="broken_off")
 
     async def memory_stats(self, *, namespace: str | None = None) -> NamespaceStats:
         """The size of a namespace."""

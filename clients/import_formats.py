@@ -45,7 +45,15 @@ def read_memories(path: Path) -> list[Imported]:
         found = list(_structured(path))
     if not found:
         raise InvalidRequest(f"{path} holds no memories", param="file")
-    return list({memory.id: memory for memory in found}.values())
+    return list(_distinct(path, found).values())
+
+
+def _distinct(path: Path, found: list[Imported]) -> dict[str, Imported]:
+    distinct: dict[str, Imported] = {}
+    for memory in found:
+        if distinct.setdefault(memory.id, memory).text != memory.text:
+            raise InvalidRequest(f"{path} holds two memories of id {memory.id!r} with different texts", param="file")
+    return distinct
 
 
 def _structured(path: Path) -> Iterator[Imported]:
@@ -53,7 +61,7 @@ def _structured(path: Path) -> Iterator[Imported]:
     try:
         whole: Any = json.loads(text)
     except ValueError:
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 yield from _item(_json(line, f"{path}:{number}"), f"{path}:{number}")
         return

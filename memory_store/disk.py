@@ -10,7 +10,9 @@ LanceDB's own merge repeats itself after a conflict with the rows it was first g
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
+import fcntl
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -56,6 +58,22 @@ def _open(path: Path | str) -> Any:
 def exists(path: Path) -> bool:
     """Whether the table was created."""
     return (path / "_versions").is_dir()
+
+
+def lock_of(path: Path) -> Path:
+    """The file that writers of a table lock, beside its folder."""
+    return path.with_suffix(".lock")
+
+
+@contextmanager
+def writing(path: Path, *, alone: bool = False) -> Generator[None]:
+    """Held while files of a table are written: by any number of writers of all processes, or by one `alone`.
+
+    An erasure removes every file that no version names, which a file is that another writer is about to commit.
+    """
+    with lock_of(path).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
 
 
 def create(path: Path, namespace: str, space: Space) -> None:
@@ -160,7 +178,8 @@ def _merge(snapshot: Snapshot, rows: Sequence[Row]) -> Any:
     def merge() -> Any:
         dataset = snapshot.dataset.checkout_version(snapshot.version)
         builder = dataset.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
-        builder.use_index(False).conflict_retries(0).execute(to_arrow(rows, dataset.schema))
+        with writing(Path(dataset.uri)):
+            builder.use_index(False).conflict_retries(0).execute(to_arrow(rows, dataset.schema))
         return dataset
 
     return guarded(merge)
@@ -169,7 +188,8 @@ def _merge(snapshot: Snapshot, rows: Sequence[Row]) -> Any:
 def compact(snapshot: Snapshot, rows_per_fragment: int, keep: timedelta) -> Snapshot:
     """Join fragments smaller than `rows_per_fragment`, drop versions older than `keep`. Raises CommitConflict, StorageFull."""
     dataset = _open(snapshot.dataset.uri)
-    guarded(lambda: dataset.optimize.compact_files(target_rows_per_fragment=rows_per_fragment, num_threads=1))
+    with writing(Path(dataset.uri)):
+        guarded(lambda: dataset.optimize.compact_files(target_rows_per_fragment=rows_per_fragment, num_threads=1))
     guarded(lambda: dataset.cleanup_old_versions(keep, error_if_tagged_old_versions=False))
     return read(Path(dataset.uri), snapshot, None if snapshot.view is not None else 0)
 
@@ -200,8 +220,15 @@ def stats(snapshot: Snapshot) -> NamespaceStats:
         without_vector=dataset.count_rows(filter=waiting),
         fragments=fragments(snapshot),
         table_versions=len(dataset.versions()),
-        bytes=sum(file.stat().st_size for file in Path(dataset.uri).rglob("*") if file.is_file()),
+        bytes=sum(_size(file) for file in Path(dataset.uri).rglob("*")),
     )
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size if file.is_file() else 0
+    except FileNotFoundError:  # a clean-up removed it meanwhile
+        return 0
 
 
 def check_space(snapshot: Snapshot, space: Space) -> Snapshot:

@@ -19,7 +19,6 @@ from typing import Any
 
 import lance
 import pyarrow as pa
-import pyarrow.compute as pc
 from lance.file import LanceFileReader
 
 from memory_store import disk
@@ -29,61 +28,78 @@ from recollect.errors import RecollectError
 from recollect.memory import MemoryRecord, content_hash
 
 ATTEMPTS = 10
-TEXTS = ("text", "content_hash", "metadata", "provenance")
+TEXTS = ("text", "terms", "content_hash", "metadata", "provenance")
 MIN_NEEDLE = 12
 """Characters."""
+
+
+def find(path: Path, chosen: Callable[[MemoryRecord], bool]) -> list[MemoryRecord]:
+    """Every version of every memory of which `chosen` holds for one version: what `erase` would erase."""
+    if not disk.exists(path):
+        return []
+    return [row.record for row in _doomed(lance.dataset(path), chosen)]
 
 
 def erase(path: Path, chosen: Callable[[MemoryRecord], bool]) -> list[MemoryRecord]:
     """Erase every memory of which `chosen` holds for one version, with all its versions. Returns all versions that were erased.
 
-    `seq` goes on: an empty row marks the erasure, by which other processes know that what they hold is stale. Raises
-    RecollectError if a file still holds some of it afterwards.
+    `seq` goes on: an empty row, written in the same commit, marks the erasure, by which other processes know that what
+    they hold is stale. Raises RecollectError if a file still holds some of it afterwards.
     """
     if not disk.exists(path):
         return []
-    erased = _deleted(path, chosen)
-    if erased:
-        rest = remains(path, erased)
-        if rest:
-            raise RecollectError(f"{len(rest)} files of {path.name} still hold what was to be forgotten: {rest[:3]}", code="not_erased")
-    return [row.record for row in erased]
+    erased: dict[int, Row] = {}
+    with disk.writing(path, alone=True):
+        for attempt in range(ATTEMPTS):
+            try:
+                _delete(lance.dataset(path), chosen, erased)
+                break
+            except disk.CommitConflict:
+                if attempt == ATTEMPTS - 1:
+                    raise
+        rest = remains(path, list(erased.values())) if erased else []
+    if rest:
+        raise RecollectError(f"{len(rest)} files of {path.name} still hold what was to be forgotten: {rest[:3]}", code="not_erased")
+    return [row.record for row in erased.values()]
 
 
 def drop(path: Path) -> None:
     """Remove a whole table. It is gone under its name at once, and from the disk when this returns."""
     if path.exists():
-        doomed = path.with_name(f".{uuid.uuid4().hex}.dropped")
-        path.rename(doomed)
-        shutil.rmtree(doomed)
+        with disk.writing(path, alone=True):
+            doomed = path.with_name(f".{uuid.uuid4().hex}.dropped")
+            path.rename(doomed)
+            shutil.rmtree(doomed)
+            disk.lock_of(path).unlink(missing_ok=True)
 
 
-def _deleted(path: Path, chosen: Callable[[MemoryRecord], bool]) -> list[Row]:
-    for attempt in range(ATTEMPTS):
-        try:
-            return _delete(lance.dataset(path), chosen)
-        except disk.CommitConflict:
-            if attempt == ATTEMPTS - 1:
-                raise
-    raise AssertionError("unreachable")
-
-
-def _delete(dataset: Any, chosen: Callable[[MemoryRecord], bool]) -> list[Row]:
-    namespace = dataset.schema.metadata[b"namespace"].decode()
-    columns = [name for name in dataset.schema.names if name != VECTOR]
-    rows = from_arrow(dataset.to_table(columns=columns), namespace)
+def _doomed(dataset: Any, chosen: Callable[[MemoryRecord], bool]) -> list[Row]:
+    rows = _rows(dataset)
     ids = {row.record.id for row in rows if not row.tombstone and chosen(row.record)}
-    doomed = [row for row in rows if row.record.id in ids]
+    return [row for row in rows if row.record.id in ids]
+
+
+def _rows(dataset: Any) -> list[Row]:
+    columns = [name for name in dataset.schema.names if name != VECTOR]
+    return from_arrow(dataset.to_table(columns=columns), dataset.schema.metadata[b"namespace"].decode())
+
+
+def _delete(dataset: Any, chosen: Callable[[MemoryRecord], bool], erased: dict[int, Row]) -> None:
+    """Delete what is chosen and add it to `erased`; then leave one version of the table, without indexes."""
+    doomed = {row.key: row for row in _doomed(dataset, chosen)}
     if doomed:
-        mark = to_arrow([_mark(namespace, last_seq(rows) + 1)], dataset.schema)
-        disk.guarded(lambda: dataset.merge_insert("key").when_not_matched_insert_all().use_index(False).conflict_retries(0).execute(mark))
-        keys = pa.array([row.key for row in doomed], pa.int64())
-        disk.guarded(lambda: dataset.delete(pc.field("key").isin(keys)))
-        for index in dataset.describe_indices():
-            disk.guarded(lambda name=index.name: dataset.drop_index(name))
+        namespace = dataset.schema.metadata[b"namespace"].decode()
+        mark = to_arrow([_mark(namespace, last_seq(_rows(dataset)) + 1)], dataset.schema)
+        keys = ", ".join(str(key) for key in doomed)
+        builder = dataset.merge_insert("key").when_not_matched_insert_all().when_not_matched_by_source_delete(f"key IN ({keys})")
+        disk.guarded(lambda: builder.use_index(False).conflict_retries(0).execute(mark))
+        erased |= doomed
+    if not erased:
+        return
+    for index in dataset.describe_indices():
+        disk.guarded(lambda name=index.name: dataset.drop_index(name))
     disk.guarded(lambda: dataset.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0, num_threads=1))
     disk.guarded(lambda: dataset.cleanup_old_versions(timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False))
-    return doomed
 
 
 def _mark(namespace: str, seq: int) -> Row:
@@ -110,8 +126,10 @@ def remains(path: Path, erased: Sequence[Row]) -> list[str]:
     found = [file for file, page in pages.items() if keys & _values(page, "key") or ids & _values(page, "id")]
     needles = _needles(erased, "\n".join(text for page in pages.values() for name in TEXTS for text in _values(page, name)))
     for file in path.rglob("*"):
-        kept = file.is_file() and file.relative_to(path).parts[0] in ("_deletions", "_indices")
-        if kept or (file.is_file() and any(needle in file.read_bytes() for needle in needles)):
+        if not file.is_file():
+            continue
+        content = file.read_bytes()
+        if file.relative_to(path).parts[0] in ("_deletions", "_indices") or any(needle in content for needle in needles):
             found.append(file)
     return sorted({str(file.relative_to(path)) for file in found})
 

@@ -152,9 +152,19 @@ class LanceMemoryStore:
         from memory_store import erase
 
         opened = await self._table(namespace)
-        erased = await opened.writer.alone(lambda: erase.erase(opened.table.path, chosen))
-        opened.table.forget_view()
-        return erased
+
+        def work() -> builtins.list[MemoryRecord]:
+            erased = erase.erase(opened.table.path, chosen)
+            opened.table.forget_view()
+            return erased
+
+        return await opened.writer.alone(work)
+
+    async def find(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> builtins.list[MemoryRecord]:
+        """Every version of every memory of which `chosen` holds for one version: what `erase` would erase."""
+        from memory_store import erase
+
+        return await asyncio.to_thread(erase.find, (await self._table(namespace)).table.path, chosen)
 
     async def stats(self, namespace: Namespace) -> NamespaceStats:
         """The size of a namespace; all zero for one never written."""
@@ -167,10 +177,15 @@ class LanceMemoryStore:
         """Erase a whole namespace, its name on the disk included; returns what was erased."""
         from memory_store import erase
 
-        erased = await self.erase(namespace, lambda _: True)
-        opened = self._open.pop(namespace)
-        await opened.writer.alone(lambda: erase.drop(opened.table.path))
-        return erased
+        opened = await self._table(namespace)
+
+        def work() -> builtins.list[MemoryRecord]:
+            erased = erase.erase(opened.table.path, lambda _: True)
+            erase.drop(opened.table.path)
+            opened.table.close()
+            return erased
+
+        return await opened.writer.alone(work)
 
     async def attach(self, embedder: Embedder) -> None:
         """Use an embedder that became ready after the start; returns when texts stored without a vector have theirs."""

@@ -115,6 +115,10 @@ class NamespaceTable:
         """Give the memory of the view back; the next read builds it again."""
         self._snapshot = self._whole = None
 
+    def close(self) -> None:
+        """The table is gone: the next read looks whether there is one of this name again."""
+        self._snapshot = self._whole = self._handle = None
+
     @property
     def held_rows(self) -> int:
         """How many rows are held in memory now."""

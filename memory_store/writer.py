@@ -76,7 +76,7 @@ class Writer:
     async def _alone(self, work: Callable[[], T], done: asyncio.Future[T]) -> None:
         try:
             done.set_result(await asyncio.to_thread(work))
-        except Exception as exc:  # noqa: BLE001 - the failure is the caller's, not this task's
+        except BaseException as exc:  # noqa: BLE001 - the failure is the caller's, not this task's; a panic of Lance is no Exception
             done.set_exception(exc)
         await self._work()
 

@@ -29,16 +29,15 @@ def export(
 ) -> None:
     """Write all current memories as JSON lines, oldest first."""
 
-    async def call(client: RecollectClient) -> int:
-        number = 0
-        with out.open("w", encoding="utf-8") if out else sys.stdout as file:
-            async for record in client.export_memories(namespace=namespace):
-                file.write(record.model_dump_json() + "\n")
-                number += 1
-        return number
+    async def call(client: RecollectClient) -> list[str]:
+        return [record.model_dump_json() + "\n" async for record in client.export_memories(namespace=namespace)]
 
-    number = ask(ctx, url, call)
-    typer.echo(f"{number} memories written{f' to {out}' if out else ''}", err=True)
+    lines = ask(ctx, url, call)
+    if out is None:
+        sys.stdout.writelines(lines)
+    else:  # only when all of it is there: an older export is not lost to a failure
+        out.write_text("".join(lines), "utf-8")
+    typer.echo(f"{len(lines)} memories written{f' to {out}' if out else ''}", err=True)
 
 
 def import_(

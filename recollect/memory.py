@@ -193,6 +193,10 @@ class MemoryStore(Protocol):
 class LocalStore(MemoryStore, Protocol):
     """A store with files: they can be made to forget, and have a size. Forks are none: nothing of theirs reaches the disk."""
 
+    async def find(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> Sequence[MemoryRecord]:
+        """Every version of every memory of which `chosen` holds for one version: what `erase` would erase."""
+        ...
+
     async def erase(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> Sequence[MemoryRecord]:
         """Erase memories of which `chosen` holds for any version, for every `seq`; returns all versions that were erased.
 

@@ -174,9 +174,14 @@ class Adapters:
         if not self.settled:
             await asyncio.to_thread(self._registry.set_current, alias, before, self._pool)
             raise EngineUnavailable(f"{alias} stays as it is, a version must be checked first: {self.detail}", retry_after_s=2)
-        if version is not None and (reason := self._refused.get((alias, version))) is not None:
+        serving = self._serving.get(alias)
+        reason = self._refused.get((alias, version)) if version is not None else None
+        if reason is None and alias in self._aliases and (serving is None or serving.version != version):
+            reason = f"it could not be taken over, {serving.name if serving else 'nothing'} goes on; see the server's log"
+        if reason is not None:
             await asyncio.to_thread(self._registry.set_current, alias, before, self._pool)
-            raise AdapterRefused(f"{alias}@v{version} is refused: {reason}", param="version")
+            name = f"{alias}@v{version}" if version is not None else f"{alias}@base"
+            raise AdapterRefused(f"{name} is refused: {reason}", param="version")
 
     def _states(self) -> Sequence[AdapterState]:
         return [self._state(alias) for alias in sorted({*self._aliases, *self._registry.policies(self._pool)})]

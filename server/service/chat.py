@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from recollect.errors import NotFound, StorageFull
 from recollect.log import LogWriter
-from recollect.memory import LOCAL_TENANT, MemoryStore
+from recollect.memory import LOCAL_TENANT, MemoryStore, Namespace
 from recollect.messages import Message
 from server.adapters import Adapters
 from server.agents.base import Agent, AgentContext, AgentRequest
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 MIN_FREE_BYTES = 16 * 2**20
 DISK_CHECK_S = 1.0
 PENDING_WAIT_S = 1.0
+QUIET_WAIT_S = 10.0
 SHUTDOWN_WAIT_S = 30.0
 
 
@@ -102,6 +104,13 @@ class Chat:
         exchange.on_end(lambda: self._ended(exchange))
         exchange.start()
         return exchange
+
+    async def quiet(self, namespace: Namespace, timeout_s: float = QUIET_WAIT_S) -> None:
+        """Wait until what runs now in the namespace has ended, and then for what is pending; each at most `timeout_s`."""
+        running = {exchange.task for exchange in self._running if exchange.namespace == namespace and exchange.task}
+        if running:
+            await asyncio.wait(running, timeout=timeout_s)
+        await self.pending.settle(namespace, timeout_s=timeout_s)
 
     def stop(self) -> None:
         """End the answers that still run, each with an error that its client sees."""

@@ -15,6 +15,7 @@ from typing import Any
 from recollect.errors import EngineUnavailable, NotFound, RecollectError
 from recollect.events import EventKind, LogEvent
 from recollect.log import LogWriter
+from recollect.memory import Namespace
 from recollect.policy import Policy
 from recollect.trajectory import MemoryRef, Step, Trajectory, Usage
 from server.adapters import Pins
@@ -60,7 +61,7 @@ class Exchange:
         self._reason: RecollectError | None = None
         self._delivered = asyncio.Event()
         self._answers: dict[int, str] = {}
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._on_end: Callable[[], None] = lambda: None
 
     @property
@@ -68,6 +69,11 @@ class Exchange:
         """By alias, the name of the policy that this answer is pinned to; the base model by the alias `base`."""
         pinned = self._context.policies or {"base": Policy(base=self._context.engine.base)}
         return {alias: policy.name for alias, policy in sorted(pinned.items())}
+
+    @property
+    def namespace(self) -> Namespace:
+        """Whose memory it reads and writes."""
+        return self._context.namespace
 
     @property
     def usage(self) -> Usage:
@@ -95,7 +101,7 @@ class Exchange:
 
     def start(self) -> None:
         """Run the agent."""
-        self._task = asyncio.create_task(self._run())
+        self.task = asyncio.create_task(self._run())
 
     async def begun(self) -> None:
         """Wait for the first event. Raises what the agent failed with before it."""
@@ -119,9 +125,9 @@ class Exchange:
         self._cancel(EngineUnavailable("the server was stopped before the end of the answer; ask again", retry_after_s=5))
 
     def _cancel(self, reason: RecollectError) -> None:
-        if self._task is not None and not self._task.done():
-            self._reason = self._reason or reason
-            self._task.cancel()
+        if self.task is not None and not self.task.done() and self._reason is None:
+            self._reason = reason
+            self.task.cancel()
         self._delivered.set()
 
     def delivered(self) -> None:

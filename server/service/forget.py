@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,8 @@ from recollect.trajectory import Trajectory, now
 from server.service.ids import new_id
 from server.service.pending import PendingWrites
 
-PENDING_WAIT_S = 10.0
+MIN_SAID = 12
+"""Characters."""
 PLACES = {
     "memory": "erased",
     "trajectories": "redacted",
@@ -60,110 +61,114 @@ class Certificate(Frozen):
 class Forgetting:
     """The use case `forget`. One at a time; answers in progress of the namespace are waited for."""
 
-    def __init__(self, home: Path, store: LocalStore, log: LogWriter, registry: Registry, pending: PendingWrites) -> None:
+    def __init__(
+        self,
+        home: Path,
+        store: LocalStore,
+        log: LogWriter,
+        registry: Registry,
+        pending: PendingWrites,
+        quiet: Callable[[Namespace], Awaitable[None]],
+    ) -> None:
+        """`quiet` waits until no answer of a namespace is in progress."""
         self._home = home
         self._store = store
         self._log = log
         self._registry = registry
         self._pending = pending
+        self._quiet = quiet
         self._lock = asyncio.Lock()
 
     async def memory(self, namespace: Namespace, memory_id: str) -> Certificate:
-        """Forget one memory in all its versions, and every trajectory that wrote or recalled it. Raises NotFound."""
-        known = bool(await self._store.history(namespace, memory_id))
-        certificate = await self._forget(
+        """Forget one memory in all its versions, and every trajectory that wrote, recalled or said it. Raises NotFound."""
+        return await self._forget(
             "memory",
-            namespace,
-            memory_id,
+            [namespace],
+            target=memory_id,
             chosen=lambda record: record.id == memory_id,
             holds=lambda trajectory: memory_id in _touched(trajectory),
         )
-        if not known and not certificate.trajectories:
-            raise NotFound(f"no memory {memory_id!r} in {namespace} is or was known", param="id")
-        return certificate
 
     async def session(self, namespace: Namespace, session: str) -> Certificate:
         """Forget the trajectories of a session, and every memory that it wrote. Raises NotFound."""
         logged = await self._logged(namespace.tenant)
         ids = {t.id for t in logged if t.session == session and t.namespace == str(namespace)}
-        certificate = await self._forget(
+        return await self._forget(
             "session",
-            namespace,
-            session,
+            [namespace],
+            target=session,
             chosen=lambda record: record.provenance.session == session or record.provenance.trajectory_id in ids,
-            holds=lambda trajectory: trajectory.id in ids,
+            holds=lambda t: t.session == session and t.namespace == str(namespace),
         )
-        if not ids and not certificate.versions:
-            raise NotFound(f"no session {session!r} in {namespace} is known", param="session")
-        return certificate
 
     async def namespace(self, namespace: Namespace) -> Certificate:
         """Forget everything of a namespace, its name on the disk included."""
-        return await self._forget("namespace", namespace, None, chosen=None, holds=lambda t: t.namespace == str(namespace))
+        return await self._forget("namespace", [namespace], holds=lambda t: t.namespace == str(namespace))
 
     async def tenant(self, tenant: str) -> Certificate:
         """Forget everything of a tenant."""
-        async with self._lock:
-            erased: list[MemoryRecord] = []
-            for namespace in await self._store.namespaces(tenant):
-                erased += await self._erased(namespace, None)
-            return await self._finished("tenant", tenant, None, None, erased, lambda _: True)
+        found = [*await self._store.namespaces(tenant)]
+        return await self._forget("tenant", found or [Namespace(tenant=tenant)], holds=lambda _: True)
 
     async def _forget(
         self,
         scope: Scope,
-        namespace: Namespace,
-        target: str | None,
+        namespaces: Sequence[Namespace],
         *,
-        chosen: Callable[[MemoryRecord], bool] | None,
+        target: str | None = None,
+        chosen: Callable[[MemoryRecord], bool] | None = None,
         holds: Callable[[Trajectory], bool],
     ) -> Certificate:
+        """Redact first and erase then, so that a failure between can be mended by forgetting again.
+
+        Redacted once more after it: an answer that ran meanwhile may have recalled what was about to go.
+        """
         async with self._lock:
-            erased = await self._erased(namespace, chosen)
-            ids = {record.id for record in erased}
-            return await self._finished(
-                scope, namespace.tenant, str(namespace), target, erased, lambda t: holds(t) or bool(ids & _touched(t))
+            tenant = namespaces[0].tenant
+            doomed: list[MemoryRecord] = []
+            for namespace in namespaces:
+                await self._quiet(namespace)
+                doomed += await self._store.find(namespace, chosen or _all)
+            ids, events = await self._redacted(tenant, doomed, holds)
+            if target is not None and not doomed and not ids:
+                raise NotFound(f"no {scope} {target!r} in {namespaces[0]} is or was known", param="id" if scope == "memory" else scope)
+            erased = [record for namespace in namespaces for record in await self._erased(namespace, chosen)]
+            for namespace in namespaces:
+                await self._quiet(namespace)
+            later, more = await self._redacted(tenant, [*doomed, *erased], holds)
+            certificate = Certificate(
+                id=new_id(),
+                at=now(),
+                scope=scope,
+                tenant=tenant,
+                namespace=None if scope == "tenant" else str(namespaces[0]),
+                target=target,
+                memories=len({(record.namespace, record.id) for record in erased}),
+                versions=sum(record.seq_to != record.seq_from for record in erased),
+                trajectories=len(ids | later),
+                events=events + more,
+                adapters=tuple(await asyncio.to_thread(self._trained_on, ids | later, tenant)),
+                verified="decoded pages and raw bytes of every file of the table, no index, no row only marked as deleted"
+                if chosen
+                else "the tables' folders are gone",
             )
+            await asyncio.to_thread(self._keep, certificate)
+            return certificate
 
     async def _erased(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool] | None) -> Sequence[MemoryRecord]:
-        await self._pending.settle(namespace, timeout_s=PENDING_WAIT_S)
         async with self._pending.alone(namespace):
             return await self._store.drop(namespace) if chosen is None else await self._store.erase(namespace, chosen)
 
-    async def _finished(
-        self,
-        scope: Scope,
-        tenant: str,
-        namespace: str | None,
-        target: str | None,
-        erased: Sequence[MemoryRecord],
-        holds: Callable[[Trajectory], bool],
-    ) -> Certificate:
-        """Redact what holds it, name the adapters, write the certificate."""
-        ids = {t.id for t in await self._logged(tenant) if holds(t)}
-        ids |= {record.provenance.trajectory_id for record in erased if record.provenance.trajectory_id}
-        events = await asyncio.to_thread(self._log.redact, ids) if ids else 0
-        certificate = Certificate(
-            id=new_id(),
-            at=now(),
-            scope=scope,
-            tenant=tenant,
-            namespace=namespace,
-            target=target,
-            memories=len({(record.namespace, record.id) for record in erased}),
-            versions=sum(record.seq_to != record.seq_from for record in erased),
-            trajectories=len(ids),
-            events=events,
-            adapters=tuple(await asyncio.to_thread(self._trained_on, ids, tenant)),
-            verified="decoded pages and raw bytes of every file of the table, no index, no row only marked as deleted"
-            if scope in ("memory", "session")
-            else "the tables' folders are gone",
-        )
-        await asyncio.to_thread(self._keep, certificate)
-        return certificate
+    async def _redacted(self, tenant: str, erased: Sequence[MemoryRecord], holds: Callable[[Trajectory], bool]) -> tuple[set[str], int]:
+        """Blank the trajectories that hold some of it; their ids, and how many events were blanked."""
+        written = {record.provenance.trajectory_id for record in erased}
+        memories, texts = {record.id for record in erased}, {record.text for record in erased if record.text}
+        ids = {t.id for t in await self._logged(tenant) if t.id in written or holds(t) or memories & _touched(t) or _says(t, texts)}
+        return ids, await asyncio.to_thread(self._log.redact, ids) if ids else 0
 
     async def _logged(self, tenant: str) -> list[Trajectory]:
-        contents = await asyncio.to_thread(read_log, self._home / "trajectories")
+        """Raises CorruptLog: what cannot be read cannot be said to hold nothing."""
+        contents = await asyncio.to_thread(read_log, self._home / "trajectories", strict=True)
         return [item.trajectory for item in contents.trajectories if item.trajectory.tenant == tenant]
 
     def _trained_on(self, ids: set[str], pool: str) -> list[str]:
@@ -192,6 +197,19 @@ class Forgetting:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _all(_: MemoryRecord) -> bool:
+    return True
+
+
+def _says(trajectory: Trajectory, texts: set[str]) -> bool:
+    """Whether one of the texts is a message or the answer of a trajectory, or, if it is long enough to be no chance, in one."""
+    said = {message.content for message in trajectory.request} | {trajectory.answer}
+    said |= {text for step in trajectory.steps for text in (step.text, *(m.content for m in step.messages or ()))}
+    if texts & {text.strip() for text in said}:
+        return True
+    return any(text in one for text in texts if len(text) >= MIN_SAID for one in said)
 
 
 def _touched(trajectory: Trajectory) -> set[str]:

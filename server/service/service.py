@@ -105,7 +105,7 @@ class Service:
             known=known,
         )
         self.memories = Memories(self._store, self.chat.pending)
-        self.forgetting = Forgetting(self.home, self._store, self._log, registry, self.chat.pending)
+        self.forgetting = Forgetting(self.home, self._store, self._log, registry, self.chat.pending, self.chat.quiet)
         self.feedback = FeedbackBook(self._log, known, kept=settings.log.enabled)
         self._watching: asyncio.Task[None] | None = None
 

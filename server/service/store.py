@@ -75,6 +75,9 @@ class OpeningStore:
     async def namespaces(self, tenant: str) -> Sequence[Namespace]:
         return await (await self._store()).namespaces(tenant)
 
+    async def find(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> Sequence[MemoryRecord]:
+        return await (await self._store()).find(namespace, chosen)
+
     async def erase(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> Sequence[MemoryRecord]:
         return await (await self._store()).erase(namespace, chosen)
 

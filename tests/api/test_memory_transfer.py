@@ -90,9 +90,10 @@ async def test_the_size_of_a_namespace_is_told(served: Served) -> None:
 async def test_an_export_is_all_of_one_moment_oldest_first(served: Served) -> None:
     for number in range(3):
         await batch(served, item(number))
+    await batch(served, item(7, text="one\u2028line"))
     await served.http.delete("/v1/memories/m1", params=WHOSE)
     answer = await served.http.get("/v1/memories/export", params=WHOSE)
     assert answer.headers["content-type"].startswith("application/x-ndjson")
-    assert [json.loads(line)["id"] for line in answer.text.splitlines()] == ["m0", "m2"]
+    assert [json.loads(line)["id"] for line in answer.text.strip().split("\n")] == ["m0", "m2", "m7"]
     assert (await served.http.get("/v1/memories/export", params={"namespace": "user/nobody"})).text == ""
     assert (await served.http.get("/v1/memories/export", params={"namespace": "user/"})).status_code == 400

@@ -73,7 +73,7 @@ async def test_an_erased_memory_is_in_no_answer_and_in_no_file(tmp_path: Path, v
 async def test_a_remainder_is_found_in_decoded_pages_even_where_the_bytes_are_compressed(tmp_path: Path) -> None:
     store = await _filled(tmp_path)
     await store.close()
-    [path] = _tables(tmp_path)
+    [path] = [table for table in _tables(tmp_path) if table.suffix == ".lance"]
     record = await _one(tmp_path)
     assert remains(path, [new_row(record, 0)]) != []
 
@@ -120,6 +120,21 @@ async def test_a_dropped_namespace_leaves_nothing_and_can_begin_anew(tmp_path: P
         assert await store.search(HOME, "zebra") == []
         assert (await store.apply(HOME, [_add("m0", "begun anew")])).seq == 1
         assert [record.text for record in await store.list(HOME)] == ["begun anew"]
+    finally:
+        await store.close()
+
+
+async def test_what_is_written_while_a_namespace_is_dropped_is_in_the_new_one(tmp_path: Path) -> None:
+    store = await _filled(tmp_path)
+    try:
+        dropping = asyncio.create_task(store.drop(HOME))
+        await asyncio.sleep(0)
+        applied = await asyncio.gather(*(store.apply(HOME, [_add(f"n{i}", f"new memory {i}")]) for i in range(8)))
+        erased = {record.id for record in await dropping}
+        kept = {record.id for record in await store.list(HOME)}
+        assert {f"n{i}" for i in range(8)} == (kept | erased) & {f"n{i}" for i in range(8)}
+        assert not any(name.startswith("m") for name in kept)
+        assert all(record is not None for one in applied for record in one.records)
     finally:
         await store.close()
 

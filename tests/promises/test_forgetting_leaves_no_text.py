@@ -125,6 +125,17 @@ async def test_what_was_never_known_cannot_be_forgotten(tmp_path: Path) -> None:
             await served.service.forgetting.memory(ADA, "mem_x")
 
 
+async def test_a_later_turn_that_carries_the_text_in_its_history_is_blanked_too(tmp_path: Path) -> None:
+    async with serving(tmp_path, ScriptedEngine()) as served:
+        memory_id = await _lived(served)
+        history = [{"role": "user", "content": SECRET}, {"role": "assistant", "content": "Noted."}, {"role": "user", "content": "And tea?"}]
+        asked = {"model": "memory", "user": "ada", "messages": history, "metadata": {"memory": "off"}}
+        assert (await served.http.post("/v1/chat/completions", json=asked)).status_code == 200
+        certificate = await served.service.forgetting.memory(ADA, memory_id)
+        assert certificate.trajectories == 3
+    assert holding(tmp_path, "kelbo") == []
+
+
 async def test_every_entry_of_the_home_is_known_to_forgetting(tmp_path: Path) -> None:
     async with serving(tmp_path, ScriptedEngine()) as served:
         memory_id = await _lived(served)

@@ -48,6 +48,12 @@ def test_the_same_text_twice_is_one_memory(tmp_path: Path) -> None:
     assert len(read_memories(file)) == 1
 
 
+def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "odd.jsonl"
+    file.write_text('{"id": "a", "text": "one\u2028two"}\n{"id": "b", "text": "three\x85four"}\n', "utf-8")
+    assert [memory.text for memory in read_memories(file)] == ["one\u2028two", "three\x85four"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -59,6 +65,7 @@ def test_the_same_text_twice_is_one_memory(tmp_path: Path) -> None:
         ("a.jsonl", b'{"type": "entity", "name": "Bo"}', ["neither an entity"]),
         ("a.jsonl", b'{"text": "x", "kind": "odd"}', ["kind"]),
         ("a.json", b"\xff", ["is no UTF-8"]),
+        ("a.jsonl", b'{"id": "m", "text": "one"}\n{"id": "m", "text": "two"}', ["two memories of id 'm'"]),
     ],
 )
 def test_a_bad_file_is_one_error_that_names_the_place(tmp_path: Path, name: str, content: bytes, words: list[str]) -> None:
