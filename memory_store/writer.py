@@ -76,6 +76,9 @@ class Writer:
     async def _alone(self, work: Callable[[], T], done: asyncio.Future[T]) -> None:
         try:
             done.set_result(await asyncio.to_thread(work))
+        except asyncio.CancelledError:
+            done.cancel()
+            raise
         except BaseException as exc:  # noqa: BLE001 - the failure is the caller's, not this task's; a panic of Lance is no Exception
             done.set_exception(exc)
         await self._work()

@@ -18,15 +18,9 @@ from memory_store.store import LanceMemoryStore
 from recollect.errors import Conflict, NotFound
 from recollect.memory import MemoryStore, MemoryWrite, Namespace
 from tests.conftest import scaled
+from tests.dictionary import IDS, WRITES, after
 
 NS = Namespace.parse("user/1")
-IDS = ("a", "b", "c", "d")
-WRITES = st.builds(
-    MemoryWrite,
-    op=st.sampled_from(["add", "update", "delete"]),
-    id=st.sampled_from(IDS),
-    text=st.sampled_from(["red tea", "blue car", "a red house"]),
-)
 T = TypeVar("T")
 
 
@@ -55,26 +49,13 @@ class Store(RuleBasedStateMachine):
         try:
             applied = self.run((self.other if by_other else self.store).apply(NS, batch))
         except (Conflict, NotFound):
-            assert self.after(batch) is None
+            assert after(self.past[-1], batch) is None
             return
-        after = self.after(batch)
-        assert after is not None
+        state = after(self.past[-1], batch)
+        assert state is not None
         if applied.seq == len(self.past):
-            self.past.append(after)
-        assert (applied.seq, after) == (len(self.past) - 1, self.past[-1])
-
-    def after(self, batch: list[MemoryWrite]) -> dict[str, str] | None:
-        """The state after a batch; None if it is refused."""
-        state = dict(self.past[-1])
-        for write in batch:
-            known = state.get(write.id)
-            if (write.op == "add" and known not in (None, write.text)) or (write.op != "add" and known is None):
-                return None
-            if write.op == "delete":
-                del state[write.id]
-            else:
-                state[write.id] = write.text
-        return state
+            self.past.append(state)
+        assert (applied.seq, state) == (len(self.past) - 1, self.past[-1])
 
     @rule(memory_id=st.sampled_from(IDS))
     def erases(self, memory_id: str) -> None:

@@ -13,30 +13,9 @@ from memory_store.fork import ForkedMemory
 from memory_store.view import View
 from recollect.errors import Conflict, NotFound
 from recollect.memory import MemoryWrite, Namespace
+from tests.dictionary import WRITES, State, after
 
 NS = Namespace.parse("user/1")
-WRITES = st.builds(
-    MemoryWrite,
-    op=st.sampled_from(["add", "update", "delete"]),
-    id=st.sampled_from("abcd"),
-    text=st.sampled_from(["red tea", "blue car", "a red house"]),
-)
-State = dict[str, str]
-
-
-def expected(state: State, batch: list[MemoryWrite]) -> State | None:
-    """The state after a batch; None if it is refused."""
-    state = dict(state)
-    for write in batch:
-        if write.op == "add" and state.get(write.id, write.text) != write.text:
-            return None
-        if write.op != "add" and write.id not in state:
-            return None
-        if write.op == "delete":
-            del state[write.id]
-        else:
-            state[write.id] = write.text
-    return state
 
 
 async def states(fork: ForkedMemory, seq: int) -> tuple[State, State, State]:
@@ -51,16 +30,16 @@ async def check(batches: list[list[MemoryWrite]]) -> None:
     fork = ForkedMemory(NS, View.of(()), HashEmbedder(16))
     past: list[State] = [{}]
     for batch in batches:
-        after = expected(past[-1], batch)
+        expected = after(past[-1], batch)
         try:
             applied = await fork.apply(NS, batch)
         except (Conflict, NotFound):
-            assert after is None
+            assert expected is None
             continue
-        assert after is not None
+        assert expected is not None
         if applied.seq == len(past):
-            past.append(after)
-        assert (applied.seq, after) == (len(past) - 1, past[-1])
+            past.append(expected)
+        assert (applied.seq, expected) == (len(past) - 1, past[-1])
     for seq, state in enumerate(past):
         assert await states(fork, seq) == (state, state, state)
         again = await fork.fork(NS, as_of=seq)
