@@ -19,10 +19,18 @@ from recollect.memory import MemoryRecord, Provenance
 VECTOR = "vector"
 _TIME = pa.timestamp("us", tz="UTC")
 _KEY_METADATA = {"lance-schema:unenforced-primary-key": "true", "lance-schema:unenforced-primary-key:position": "1"}
+SCHEMA = 2
+"""The version of this schema; the table's metadata names it. Version 1 had no such name, and not the columns in `ADDED`."""
+ADDED = (
+    pa.field("tags", pa.list_(pa.string())),
+    pa.field("importance", pa.float64()),
+    pa.field("session", pa.string()),
+    pa.field("born", pa.int64()),
+)
 
 
 def schema(namespace: str, embedder: str | None, dimension: int) -> pa.Schema:
-    """The table's schema. `dimension` 0: no vectors. The metadata names the namespace and the embedder."""
+    """The table's schema. `dimension` 0: no vectors. The metadata names the namespace, the embedder and the schema's version."""
     fields = [
         pa.field("key", pa.int64(), nullable=False, metadata=_KEY_METADATA),
         pa.field("id", pa.string()),
@@ -38,10 +46,11 @@ def schema(namespace: str, embedder: str | None, dimension: int) -> pa.Schema:
         pa.field("provenance", pa.string()),
         pa.field("trust", pa.string()),
         pa.field("content_hash", pa.string()),
+        *ADDED,
     ]
     if dimension:
         fields.append(pa.field(VECTOR, pa.list_(pa.float32(), dimension)))
-    metadata = {"namespace": namespace} | ({"embedder": embedder} if embedder else {})
+    metadata = {"namespace": namespace, "schema": str(SCHEMA)} | ({"embedder": embedder} if embedder else {})
     return pa.schema(fields, metadata=metadata)
 
 
@@ -67,6 +76,10 @@ def _to_dict(row: Row) -> dict[str, Any]:
         "provenance": record.provenance.model_dump_json(),
         "trust": record.trust,
         "content_hash": record.content_hash,
+        "tags": record.tags,
+        "importance": record.importance,
+        "session": record.provenance.session,
+        "born": row.born,
         VECTOR: row.vector,
     }
 
@@ -80,6 +93,7 @@ def from_arrow(table: pa.Table, namespace: str) -> list[Row]:
             int(fields["key"]) % MAX_BATCH,
             tuple(fields["terms"].split()),
             None if vectors is None or np.isnan(vectors[i, 0]) else vectors[i],
+            fields["born"],
         )
         for i, fields in enumerate(table.drop_columns([VECTOR] if VECTOR in table.column_names else []).to_pylist())
     ]
@@ -108,6 +122,8 @@ def _record(fields: dict[str, Any], namespace: str) -> MemoryRecord:
         seq_to=None if fields["seq_to"] == OPEN else fields["seq_to"],
         provenance=Provenance.model_construct(**json.loads(fields["provenance"])),
         trust=fields["trust"],
+        tags=tuple(fields["tags"] or ()),
+        importance=fields["importance"],
         content_hash=fields["content_hash"],
         valid_at=fields["valid_at"],
         invalid_at=fields["invalid_at"],

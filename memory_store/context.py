@@ -8,7 +8,7 @@ document, its cosine is the mean over the window; nothing is stored for it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,22 +34,31 @@ def session_codes(records: Iterable[MemoryRecord]) -> NDArray[np.int64]:
     return np.array([session_code(record) for record in records], np.int64)
 
 
-def windows(sessions: NDArray[np.int64], alive: NDArray[np.bool_]) -> Windows | None:
-    """The windows of all rows, oldest rows first; None if no row alive has a neighbour. A row that is not alive is in no window."""
+def windows(sessions: NDArray[np.int64], order: NDArray[np.int64], alive: NDArray[np.bool_]) -> Windows | None:
+    """The windows of all rows; None if no row alive has a neighbour. A row that is not alive is in no window.
+
+    `order`, (rows,), says how the memories of a session follow each other.
+    """
     rows = len(sessions)
     places = np.flatnonzero(alive & (sessions != 0))
-    order = places[np.argsort(sessions[places], kind="stable")]
-    ordered = sessions[order]
+    in_sessions = places[np.lexsort((order[places], sessions[places]))]
+    ordered = sessions[in_sessions]
     found = np.full((rows, 1 + 2 * REACH), rows, np.int32)
     found[alive, 0] = np.flatnonzero(alive)
     for distance in range(1, REACH + 1):
         together = np.flatnonzero(ordered[distance:] == ordered[:-distance])
         if distance == 1 and not len(together):
             return None
-        earlier, later = order[together], order[together + distance]
+        earlier, later = in_sessions[together], in_sessions[together + distance]
         found[later, 2 * distance - 1] = earlier
         found[earlier, 2 * distance] = later
     return found
+
+
+def around(session: Sequence[MemoryRecord], memory_id: str, reach: int) -> list[MemoryRecord]:
+    """Of a session in its order, one memory with up to `reach` before and after it."""
+    place = next(i for i, record in enumerate(session) if record.id == memory_id)
+    return list(session[max(0, place - reach) : place + reach + 1])
 
 
 def sums(values: Floats, found: Windows) -> Floats:

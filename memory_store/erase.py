@@ -23,19 +23,20 @@ from lance.file import LanceFileReader
 
 from memory_store import disk
 from memory_store.arrow import VECTOR, from_arrow, to_arrow
+from memory_store.location import Location, lock_of, writing
 from memory_store.rows import ERASURE, Row, last_seq
 from recollect.errors import RecollectError
 from recollect.memory import MemoryRecord, content_hash
 
 ATTEMPTS = 10
-TEXTS = ("text", "terms", "content_hash", "metadata", "provenance")
+TEXTS = ("text", "terms", "content_hash", "metadata", "provenance", "session")
 MIN_NEEDLE = 12
 """Characters."""
 
 
 def find(path: Path, chosen: Callable[[MemoryRecord], bool]) -> list[MemoryRecord]:
     """Every version of every memory of which `chosen` holds for one version: what `erase` would erase."""
-    if not disk.exists(path):
+    if not disk.exists(Location.of(path)):
         return []
     return [row.record for row in _doomed(lance.dataset(path), chosen)]
 
@@ -46,10 +47,10 @@ def erase(path: Path, chosen: Callable[[MemoryRecord], bool]) -> list[MemoryReco
     `seq` goes on: an empty row, written in the same commit, marks the erasure, by which other processes know that what
     they hold is stale. Raises RecollectError if a file still holds some of it afterwards.
     """
-    if not disk.exists(path):
+    if not disk.exists(Location.of(path)):
         return []
     erased: dict[int, Row] = {}
-    with disk.writing(path, alone=True):
+    with writing(Location.of(path), alone=True):
         for attempt in range(ATTEMPTS):
             try:
                 _delete(lance.dataset(path), chosen, erased)
@@ -66,11 +67,11 @@ def erase(path: Path, chosen: Callable[[MemoryRecord], bool]) -> list[MemoryReco
 def drop(path: Path) -> None:
     """Remove a whole table. It is gone under its name at once, and from the disk when this returns."""
     if path.exists():
-        with disk.writing(path, alone=True):
+        with writing(Location.of(path), alone=True):
             doomed = path.with_name(f".{uuid.uuid4().hex}.dropped")
             path.rename(doomed)
             shutil.rmtree(doomed)
-            disk.lock_of(path).unlink(missing_ok=True)
+            lock_of(path).unlink(missing_ok=True)
 
 
 def _doomed(dataset: Any, chosen: Callable[[MemoryRecord], bool]) -> list[Row]:
@@ -124,7 +125,7 @@ def remains(path: Path, erased: Sequence[Row]) -> list[str]:
     pages = {file: LanceFileReader(str(file)).read_all().to_table() for file in sorted((path / "data").glob("*.lance"))}
     keys, ids = {row.key for row in erased}, {row.record.id for row in erased}
     found = [file for file, page in pages.items() if keys & _values(page, "key") or ids & _values(page, "id")]
-    needles = _needles(erased, "\n".join(text for page in pages.values() for name in TEXTS for text in _values(page, name)))
+    needles = _needles(erased, "\n".join(text for page in pages.values() for name in TEXTS for text in _values(page, name) if text))
     for file in path.rglob("*"):
         if not file.is_file():
             continue

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 
 from memory_store.embedders.base import Embedder
 from memory_store.plan import check, plan
-from memory_store.query import check_range, prepared, vectors_of
+from memory_store.query import check_range, check_reach, prepared, vectors_of
 from memory_store.view import View
 from recollect.errors import InvalidRequest
-from recollect.memory import Applied, Kind, MemoryRecord, MemoryWrite, Namespace, SearchHit, SearchMode
+from recollect.memory import Applied, Filters, Kind, MemoryRecord, MemoryWrite, Namespace, Ranking, SearchHit, SearchMode
 
 
 class ForkedMemory:
-    """Implements `recollect.memory.MemoryStore` over one namespace, with the semantics of the store. Nothing reaches the disk."""
+    """Implements `recollect.stores.MemoryStore` over one namespace, with the semantics of the store. Nothing reaches the disk."""
 
     def __init__(self, namespace: Namespace, view: View, embedder: Embedder | None) -> None:
         self._namespace = namespace
@@ -53,12 +53,26 @@ class ForkedMemory:
         *,
         limit: int = 10,
         mode: SearchMode = "hybrid",
-        kind: Kind | None = None,
+        filters: Filters = Filters(),
+        ranking: Ranking = Ranking(),
         as_of: int | None = None,
     ) -> builtins.list[SearchHit]:
         self._mine(namespace)
-        asked = await prepared(self._embedder, query, mode, limit, kind, as_of)
+        asked = await prepared(self._embedder, query, mode, limit, filters, ranking, as_of)
         return [] if asked is None else self._view.search(asked)
+
+    async def neighbours(
+        self, namespace: Namespace, memory_id: str, *, reach: int = 2, as_of: int | None = None
+    ) -> builtins.list[MemoryRecord]:
+        self._mine(namespace)
+        check_range(1, 0, as_of)
+        check_reach(reach)
+        return self._view.neighbours(memory_id, reach, as_of)
+
+    async def export(self, namespace: Namespace) -> AsyncGenerator[MemoryRecord]:
+        self._mine(namespace)
+        for record in self._view.oldest():
+            yield record
 
     async def history(self, namespace: Namespace, memory_id: str) -> builtins.list[MemoryRecord]:
         self._mine(namespace)

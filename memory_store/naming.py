@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import Path
 
+from memory_store.location import Location
 from recollect.errors import InvalidRequest
 from recollect.memory import TENANT, Namespace
 
@@ -34,7 +34,7 @@ def canonical(namespace: Namespace) -> str:
     return text
 
 
-def tenant_folder(root: Path, tenant: str) -> Path:
+def tenant_folder(root: Location, tenant: str) -> Location:
     """The folder of a tenant's database. Raises InvalidRequest for what is no tenant."""
     if not TENANT.fullmatch(tenant):
         raise InvalidRequest(f"{tenant!r} is no tenant: use lower-case letters, digits, '-' and '_'", param="tenant")

@@ -15,6 +15,8 @@ from recollect.errors import Conflict, InvalidRequest, NotFound
 from recollect.memory import MAX_TEXT, MEMORY_ID, MemoryRecord, MemoryWrite, content_hash
 
 Vector = NDArray[np.float32]
+MAX_TAGS, MAX_TAG = 32, 64
+MAX_KEY = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,26 @@ def check(writes: Sequence[MemoryWrite]) -> None:
         if write.op != "delete":
             _check_text(write.text, f"writes.{i}.text")
         for name, value in write.metadata.items():
+            if len(name) > MAX_KEY:
+                raise InvalidRequest(f"a metadata key has {len(name)} characters; the limit is {MAX_KEY}", param=f"writes.{i}.metadata")
             if isinstance(value, float) and not math.isfinite(value):
                 raise InvalidRequest(f"metadata {name!r} is {value}; use a finite number", param=f"writes.{i}.metadata.{name}")
             _check_unicode(f"{name}{value}", f"writes.{i}.metadata.{name}")
+        _check_tags(write.tags, f"writes.{i}.tags")
+        if write.importance is not None and not 0 <= write.importance <= 1:
+            raise InvalidRequest(f"importance is {write.importance}; use a number from 0 to 1", param=f"writes.{i}.importance")
         for name, time in (("valid_at", write.valid_at), ("invalid_at", write.invalid_at)):
             if time is not None and time.tzinfo is None:
                 raise InvalidRequest(f"{name} has no time zone; write 2026-01-31T12:00:00Z", param=f"writes.{i}.{name}")
+
+
+def _check_tags(tags: Sequence[str], param: str) -> None:
+    if len(tags) > MAX_TAGS:
+        raise InvalidRequest(f"{len(tags)} tags are too many; the limit is {MAX_TAGS}", param=param)
+    for number, tag in enumerate(tags):
+        if not tag.strip() or len(tag) > MAX_TAG:
+            raise InvalidRequest(f"a tag has 1 to {MAX_TAG} characters", param=f"{param}.{number}")
+        _check_unicode(tag, f"{param}.{number}")
 
 
 def _check_text(text: str, param: str) -> None:
@@ -90,10 +106,18 @@ def plan(
             index, unused = unused, unused + 1
             if old is not None:
                 changed[old.key] = old.closed(seq)
-        row = new_row(_record(namespace, write, seq, now), index, vectors.get(write.text) if write.op != "delete" else None)
+        vector = vectors.get(write.text) if write.op != "delete" else None
+        row = new_row(_record(namespace, write, seq, now), index, vector, _born(old, seq))
         changed[row.key] = row
         live[write.id] = None if write.op == "delete" else row
     return Planned(tuple(changed.values()), tuple(live[write.id] for write in writes))
+
+
+def _born(old: Row | None, seq: int) -> int | None:
+    """The key of the first version, for a version of a memory that an earlier commit began."""
+    if old is None:
+        return None
+    return old.born if old.record.seq_from == seq else old.order
 
 
 def _is_repeat(write: MemoryWrite, old: Row | None) -> bool:
@@ -102,7 +126,7 @@ def _is_repeat(write: MemoryWrite, old: Row | None) -> bool:
         return False
     if write.op == "add":
         return True
-    names = ("kind", "metadata", "valid_at", "invalid_at", "trust")
+    names = ("kind", "metadata", "valid_at", "invalid_at", "trust", "tags", "importance")
     return all(getattr(old.record, name) == getattr(write, name) for name in names)
 
 
@@ -134,5 +158,7 @@ def _record(namespace: str, write: MemoryWrite, seq: int, now: datetime) -> Memo
         created_at=now,
         provenance=write.provenance,
         trust=write.trust,
+        tags=() if deleted else write.tags,
+        importance=write.importance,
         content_hash=content_hash(text),
     )

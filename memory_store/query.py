@@ -9,9 +9,12 @@ from memory_store.embedders.base import Embedder, Vectors
 from memory_store.plan import Vector
 from memory_store.terms import query_terms
 from recollect.errors import InvalidRequest
-from recollect.memory import Kind, MemoryWrite, SearchMode
+from recollect.memory import Filters, MemoryWrite, Ranking, SearchMode
 
 MAX_LIMIT = 10_000
+MAX_WEIGHT = 10.0
+MAX_DAYS = 1e6
+MAX_REACH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +25,25 @@ class Query:
     vector: Vectors | None
     mode: SearchMode
     limit: int
-    kind: Kind | None
+    filters: Filters
+    ranking: Ranking
     as_of: int | None
 
 
 async def prepared(
-    embedder: Embedder | None, text: str, mode: SearchMode, limit: int, kind: Kind | None, as_of: int | None
+    embedder: Embedder | None, text: str, mode: SearchMode, limit: int, filters: Filters, ranking: Ranking, as_of: int | None
 ) -> Query | None:
     """The query, or None for a text without a character to search for. Raises InvalidRequest, EmbedderError."""
     check_range(limit, 0, as_of)
+    _check_times(filters)
+    _check_ranking(ranking)
     if mode == "dense" and embedder is None:
         raise InvalidRequest("there is no embedder, so mode 'dense' is impossible; use 'text', or set embedder.kind", param="mode")
     text = text.encode(errors="replace").decode()
     if not text.strip():
         return None
     vector = None if embedder is None or mode == "text" else (await embedder.embed([text]))[0]
-    return Query(query_terms(text), vector, mode, limit, kind, as_of)
+    return Query(query_terms(text), vector, mode, limit, filters, ranking, as_of)
 
 
 def check_range(limit: int, offset: int, as_of: int | None) -> None:
@@ -48,6 +54,28 @@ def check_range(limit: int, offset: int, as_of: int | None) -> None:
         raise InvalidRequest(f"offset is {offset}; use 0 or more", param="offset")
     if as_of is not None and as_of < 0:
         raise InvalidRequest(f"as_of is {as_of}; use 0 or more", param="as_of")
+
+
+def _check_times(filters: Filters) -> None:
+    for name in ("since", "until", "valid_at"):
+        moment = getattr(filters, name)
+        if moment is not None and moment.tzinfo is None:
+            raise InvalidRequest(f"{name} has no time zone; write 2026-01-31T12:00:00Z", param=f"filters.{name}")
+
+
+def _check_ranking(ranking: Ranking) -> None:
+    for name in ("recency", "importance"):
+        weight = getattr(ranking, name)
+        if not 0 <= weight <= MAX_WEIGHT:
+            raise InvalidRequest(f"{name} is {weight}; use a weight from 0 to {MAX_WEIGHT:.0f}", param=f"ranking.{name}")
+    if not 0 < ranking.half_life_days < MAX_DAYS:
+        raise InvalidRequest(f"half_life_days is {ranking.half_life_days}; use a number of days above 0", param="ranking.half_life_days")
+
+
+def check_reach(reach: int) -> None:
+    """Refuse a number of neighbours out of range. Raises InvalidRequest."""
+    if not 0 <= reach <= MAX_REACH:
+        raise InvalidRequest(f"{reach} neighbours on either side; use 0 to {MAX_REACH}", param="neighbours")
 
 
 async def vectors_of(embedder: Embedder | None, writes: Sequence[MemoryWrite]) -> Mapping[str, Vector]:

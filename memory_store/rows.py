@@ -38,10 +38,17 @@ class Row:
     index: int
     terms: tuple[str, ...]
     vector: NDArray[np.float32] | None = None
+    born: int | None = None
+    """The key of the memory's first version, where this is a later one."""
 
     @property
     def key(self) -> int:
         return self.record.seq_from * MAX_BATCH + self.index
+
+    @property
+    def order(self) -> int:
+        """Where the memory stands among those of its session: an update leaves it in its place."""
+        return self.key if self.born is None else self.born
 
     @property
     def tombstone(self) -> bool:
@@ -56,12 +63,12 @@ class Row:
         return replace(self, record=self.record.model_copy(update={"seq_to": seq}))
 
 
-def new_row(record: MemoryRecord, index: int, vector: NDArray[np.float32] | None = None) -> Row:
+def new_row(record: MemoryRecord, index: int, vector: NDArray[np.float32] | None = None, born: int | None = None) -> Row:
     """A row with its terms: those of the text, and the day that it is about, because questions name days. A tombstone has none."""
     if record.seq_to == record.seq_from:
-        return Row(record, index, ())
+        return Row(record, index, (), None, born)
     day = f"{record.valid_at:%d %B %Y}" if record.valid_at else ""
-    return Row(record, index, (*terms_of(record.text), *terms_of(day)), vector)
+    return Row(record, index, (*terms_of(record.text), *terms_of(day)), vector, born)
 
 
 def last_seq(rows: Sequence[Row]) -> int:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memory_store.context import Windows, sums
-from recollect.memory import MemoryRecord, SearchHit
+from recollect.memory import MemoryRecord, Ranking, SearchHit, about
 
 K1, B = 1.2, 0.75
 DENSE_WEIGHT = 0.5
+RELEVANCE = Ranking()
+"""Nothing else counts."""
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Posting = tuple[NDArray[np.int32], Floats]
@@ -99,6 +102,37 @@ def _posting(parts: Sequence[Postings], term: str) -> Posting:
 
 
 @dataclass(frozen=True, slots=True)
+class Boosts:
+    """What a ranking adds to relevance: recency and importance of some rows, each (rows,) between 0 and 1, and their weights."""
+
+    recency: Floats | None = None
+    importance: Floats | None = None
+    ranking: Ranking = RELEVANCE
+
+    @classmethod
+    def of(cls, ranking: Ranking, newest: datetime | None, records: Sequence[MemoryRecord]) -> Boosts:
+        """Recency is halved by every half-life that a record is older than `newest`; importance that nobody gave is 0."""
+        recency = importance = None
+        if ranking.recency and newest is not None:
+            days = [max(0.0, (newest - about(record)).total_seconds() / 86_400) for record in records]
+            recency = np.exp2(-np.array(days, np.float32) / np.float32(ranking.half_life_days)).astype(np.float32)
+        if ranking.importance:
+            importance = np.array([record.importance or 0.0 for record in records], np.float32)
+        return cls(recency, importance, ranking)
+
+    def added_to(self, relevance: Floats) -> Floats:
+        """The scores. Where something is added, relevance counts from 0 to 1."""
+        if self.recency is None and self.importance is None:
+            return relevance
+        total = np.where(np.isfinite(relevance), _to_one(np.maximum(relevance, 0)), relevance).astype(np.float32)
+        if self.recency is not None:
+            total += np.float32(self.ranking.recency) * self.recency
+        if self.importance is not None:
+            total += np.float32(self.ranking.importance) * self.importance
+        return total
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """The parts of the scores of some rows, each (rows,) or None where it does not count. A NaN stands for no vector."""
 
@@ -106,14 +140,22 @@ class Parts:
     text: Floats | None
     dense_context: Floats | None = None
     text_context: Floats | None = None
+    boosts: Boosts = Boosts()
 
     def of(self, i: int) -> dict[str, float]:
         """The parts of one row, by name."""
-        named = {"dense": self.dense, "text": self.text, "dense_context": self.dense_context, "text_context": self.text_context}
+        named = {
+            "dense": self.dense,
+            "text": self.text,
+            "dense_context": self.dense_context,
+            "text_context": self.text_context,
+            "recency": self.boosts.recency,
+            "importance": self.boosts.importance,
+        }
         return {name: float(part[i]) for name, part in named.items() if part is not None and not np.isnan(part[i])}
 
-    def total(self) -> Floats:
-        """The scores: what a row says and its context count the same, and so do words and meaning."""
+    def relevance(self) -> Floats:
+        """What a row says and its context count the same, and so do words and meaning."""
         dense, text = _mean(self.dense, self.dense_context), _mean(self.text, self.text_context)
         if dense is None:
             return np.zeros(0, np.float32) if text is None else text
@@ -125,8 +167,9 @@ def hits(parts: Parts, limit: int, record: Callable[[int], MemoryRecord]) -> lis
 
     Without a dense part only rows that match, or whose context does; without a text part only rows that have a vector.
     """
-    score = parts.total()
-    found = np.flatnonzero(score > (0 if parts.dense is None else -np.inf))
+    relevance = parts.relevance()
+    score = parts.boosts.added_to(relevance)
+    found = np.flatnonzero(relevance > (0 if parts.dense is None else -np.inf))
     best = found[_top(score[found], limit)].tolist()
     return [SearchHit(record=record(i), score=float(score[i]), parts=parts.of(i)) for i in best]
 

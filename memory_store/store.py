@@ -7,7 +7,7 @@ import builtins
 import importlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -18,17 +18,33 @@ from memory_store.embedders.base import Embedder
 from memory_store.embedders.cached import CachedEmbedder
 from memory_store.fill import fill_vectors
 from memory_store.fork import ForkedMemory
+from memory_store.location import Location
 from memory_store.naming import canonical, table_name, tenant_folder
 from memory_store.plan import check
-from memory_store.query import check_range, prepared, vectors_of
+from memory_store.query import check_range, check_reach, prepared, vectors_of
 from memory_store.rows import Space
 from memory_store.table import NamespaceTable
 from memory_store.writer import Writer
-from recollect.errors import EmbedderError
-from recollect.memory import Applied, Kind, MemoryRecord, MemoryWrite, Namespace, NamespaceStats, SearchHit, SearchMode
+from recollect.errors import ConfigurationError, EmbedderError
+from recollect.memory import (
+    Applied,
+    Filters,
+    Kind,
+    MemoryRecord,
+    MemoryWrite,
+    Namespace,
+    NamespaceStats,
+    Ranking,
+    SearchHit,
+    SearchMode,
+)
 
 VIEW_ROWS = 20_000
 HELD_ROWS = 60_000
+PAGE = 1000
+OPEN_TABLES = 256
+"""An open table costs about a quarter of a megabyte."""
+FORGETS_LOCALLY = "memories in an object storage cannot be made sure to be gone: no lock keeps other writers out, and versions may be kept"
 log = logging.getLogger(__name__)
 CACHE_BYTES = 64 * 2**20
 
@@ -42,7 +58,7 @@ class Open:
 
 
 class LanceMemoryStore:
-    """Implements `recollect.memory.MemoryStore`. One object per process and home; any number of processes may share a home.
+    """Implements `recollect.stores.LocalStore`. One object per process and home; any number of processes may share a home.
 
     A namespace of up to `view_rows` rows (versions included) is searched in memory, exactly, by the code that forks are
     searched by; a larger one inside LanceDB. All views together hold about `held_rows` rows; the least used give way.
@@ -50,22 +66,26 @@ class LanceMemoryStore:
 
     def __init__(
         self,
-        root: Path,
+        root: Path | str,
         embedder: Embedder | None,
         *,
+        storage_options: Mapping[str, str] | None = None,
         view_rows: int = VIEW_ROWS,
         held_rows: int = HELD_ROWS,
+        open_tables: int = OPEN_TABLES,
         idle_s: float = 15.0,
-        keep_versions: timedelta = timedelta(seconds=10),
+        keep_versions: timedelta = timedelta(seconds=60),
     ) -> None:
-        """`idle_s`: tidy a table this long after its last write, when even the last versions are older than `keep_versions`.
+        """`root`: a folder, or a URI of an object storage such as s3://bucket/prefix, with Lance's `storage_options`.
 
-        `keep_versions`: how long replaced files stay for other processes that may be reading them.
+        `idle_s`: compact a table this long after its last write. `keep_versions`: how long replaced files stay for other
+        processes that may be reading them. At most `open_tables` that nobody writes to stay open.
         """
-        self._root = root
+        self._root = Location.of(root, storage_options)
         self._embedder = CachedEmbedder(embedder) if embedder else None
         self._view_rows = view_rows
         self._held_rows = held_rows
+        self._open_tables = open_tables
         self._idle_s = idle_s
         self._keep = keep_versions
         self._connections: dict[str, asyncio.Task[Any]] = {}
@@ -117,13 +137,27 @@ class LanceMemoryStore:
         *,
         limit: int = 10,
         mode: SearchMode = "hybrid",
-        kind: Kind | None = None,
+        filters: Filters = Filters(),
+        ranking: Ranking = Ranking(),
         as_of: int | None = None,
     ) -> builtins.list[SearchHit]:
         """The best `limit` records, best first. Without an embedder, dense parts are left out. Raises InvalidRequest, EmbedderError."""
-        asked = await prepared(self._embedder, query, mode, limit, kind, as_of)
+        asked = await prepared(self._embedder, query, mode, limit, filters, ranking, as_of)
         table = (await self._table(namespace)).table
         return [] if asked is None else await table.search(asked)
+
+    async def neighbours(
+        self, namespace: Namespace, memory_id: str, *, reach: int = 2, as_of: int | None = None
+    ) -> builtins.list[MemoryRecord]:
+        """An episodic memory with up to `reach` memories of its session before and after it, in their order. Raises InvalidRequest."""
+        check_range(1, 0, as_of)
+        check_reach(reach)
+        return await (await self._table(namespace)).table.neighbours(memory_id, reach, as_of)
+
+    async def export(self, namespace: Namespace) -> AsyncGenerator[MemoryRecord]:
+        """All current records, oldest first, as of one moment."""
+        async for record in (await self._table(namespace)).table.export():
+            yield record
 
     async def history(self, namespace: Namespace, memory_id: str) -> builtins.list[MemoryRecord]:
         table = (await self._table(namespace)).table
@@ -141,7 +175,17 @@ class LanceMemoryStore:
 
     async def namespaces(self, tenant: str) -> builtins.list[Namespace]:
         """Every namespace of a tenant that holds or held a memory, by name."""
-        names = await asyncio.to_thread(_written, tenant_folder(self._root, tenant))
+        folder = tenant_folder(self._root, tenant)
+        if folder.path is not None and not await asyncio.to_thread(folder.path.is_dir):
+            return []
+        tables, token = builtins.list[str](), None
+        connection = await self._connection(folder)
+        while True:
+            page = await connection.list_tables(limit=PAGE, page_token=token)
+            tables += page.tables
+            if not (token := page.page_token):
+                break
+        names = await asyncio.to_thread(_written, [folder / f"{table}.lance" for table in tables])
         return [Namespace.parse(name, tenant=tenant) for name in sorted(names)]
 
     async def erase(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> builtins.list[MemoryRecord]:
@@ -154,7 +198,7 @@ class LanceMemoryStore:
         opened = await self._table(namespace)
 
         def work() -> builtins.list[MemoryRecord]:
-            erased = erase.erase(opened.table.path, chosen)
+            erased = erase.erase(_path(opened.table.location), chosen)
             opened.table.forget_view()
             return erased
 
@@ -164,14 +208,14 @@ class LanceMemoryStore:
         """Every version of every memory of which `chosen` holds for one version: what `erase` would erase."""
         from memory_store import erase
 
-        return await asyncio.to_thread(erase.find, (await self._table(namespace)).table.path, chosen)
+        return await asyncio.to_thread(erase.find, _path((await self._table(namespace)).table.location), chosen)
 
     async def stats(self, namespace: Namespace) -> NamespaceStats:
         """The size of a namespace; all zero for one never written."""
-        from memory_store import disk
+        from memory_store import upkeep
 
         snapshot = await (await self._table(namespace)).table.snapshot()
-        return await asyncio.to_thread(disk.stats, snapshot) if snapshot else NamespaceStats()
+        return await asyncio.to_thread(upkeep.stats, snapshot) if snapshot else NamespaceStats()
 
     async def drop(self, namespace: Namespace) -> builtins.list[MemoryRecord]:
         """Erase a whole namespace, its name on the disk included; returns what was erased."""
@@ -180,8 +224,8 @@ class LanceMemoryStore:
         opened = await self._table(namespace)
 
         def work() -> builtins.list[MemoryRecord]:
-            erased = erase.erase(opened.table.path, lambda _: True)
-            erase.drop(opened.table.path)
+            erased = erase.erase(_path(opened.table.location), lambda _: True)
+            erase.drop(_path(opened.table.location))
             opened.table.close()
             return erased
 
@@ -210,9 +254,10 @@ class LanceMemoryStore:
     async def _table(self, namespace: Namespace) -> Open:
         opened = self._open.get(namespace)
         if opened is None:
-            path = tenant_folder(self._root, namespace.tenant) / f"{table_name(namespace)}.lance"
+            folder = tenant_folder(self._root, namespace.tenant)
             space = Space(self._embedder.id, self._embedder.dimension) if self._embedder else Space()
-            table = NamespaceTable(path, partial(self._connection, path.parent), canonical(namespace), space, self._view_rows)
+            location = folder / f"{table_name(namespace)}.lance"
+            table = NamespaceTable(location, partial(self._connection, folder), canonical(namespace), space, self._view_rows)
             opened = self._open[namespace] = Open(table, Writer(table, idle_s=self._idle_s, keep=self._keep))
             self._fill(namespace, opened)
         self._open.move_to_end(namespace)
@@ -227,6 +272,12 @@ class LanceMemoryStore:
                 break
             held -= opened.table.held_rows
             opened.table.forget_view()
+        spare = len(self._open) - self._open_tables
+        if spare > 0:
+            for namespace, opened in list(self._open.items())[:-1]:
+                if spare and opened.writer.idle and namespace not in self._fills:
+                    del self._open[namespace]
+                    spare -= 1
 
     def _fill(self, namespace: Namespace, opened: Open) -> None:
         if self._embedder is not None and namespace not in self._fills:
@@ -241,20 +292,30 @@ class LanceMemoryStore:
         else:
             task.add_done_callback(lambda done: None if done.cancelled() else self._fill(namespace, opened))
 
-    async def _connection(self, folder: Path) -> Any:
+    async def _connection(self, folder: Location) -> Any:
         if folder.name not in self._connections:
             self._connections[folder.name] = asyncio.create_task(_connect(folder))
         return await asyncio.shield(self._connections[folder.name])
 
 
-async def _connect(folder: Path) -> Any:
+async def _connect(folder: Location) -> Any:
     """LanceDB's connection. The import takes a second, so it happens in a thread, with the first table."""
     lancedb = await asyncio.to_thread(importlib.import_module, "lancedb")
     session = lancedb.Session(index_cache_size_bytes=CACHE_BYTES, metadata_cache_size_bytes=CACHE_BYTES)
-    return await lancedb.connect_async(str(folder), read_consistency_interval=timedelta(0), session=session)
+    return await lancedb.connect_async(
+        folder.uri, read_consistency_interval=timedelta(0), session=session, storage_options=folder.storage_options
+    )
 
 
-def _written(folder: Path) -> Sequence[str]:
+def _written(tables: Sequence[Location]) -> Sequence[str]:
     from memory_store import disk
 
-    return disk.written(folder)
+    found = [disk.opened(table) for table in tables if disk.exists(table)]
+    return [table.schema.metadata[b"namespace"].decode() for table in found if table.count_rows()]
+
+
+def _path(location: Location) -> Path:
+    """The folder of a table that is to forget. Raises ConfigurationError in an object storage."""
+    if location.path is None:
+        raise ConfigurationError(f"{FORGETS_LOCALLY}; stop all servers and copy what is to stay to a new bucket", param="memory.uri")
+    return location.path

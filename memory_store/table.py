@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memory_store.context import around
+from memory_store.location import Location
 from memory_store.query import Query
 from memory_store.rows import Space
 from memory_store.view import View
@@ -20,19 +21,22 @@ if TYPE_CHECKING:
 INLINE_ROWS = 4000
 """A search of a view this large takes about 1 ms; a longer one leaves the event loop."""
 
+SPACE_ATTEMPTS = 5
+
 
 class NamespaceTable:
     """Reads of one table. Lance is imported with the first of them, in a thread, because that takes a second."""
 
-    def __init__(self, path: Path, connect: Callable[[], Awaitable[Any]], namespace: str, space: Space, view_rows: int) -> None:
+    def __init__(self, location: Location, connect: Callable[[], Awaitable[Any]], namespace: str, space: Space, view_rows: int) -> None:
         """`connect` gives LanceDB's connection to the tenant's database."""
-        self.path = path
+        self.location = location
         self.namespace = namespace
         self.space = space
         self._connect = connect
-        self._view_rows = view_rows
+        self.view_rows = view_rows
         self._lock = asyncio.Lock()
         self._handle: Any = None
+        self._identity: tuple[int, int] | None = None
         self._checked: Space | None = None
         self._snapshot: disk.Snapshot | None = None
         self._whole: disk.Snapshot | None = None
@@ -40,13 +44,16 @@ class NamespaceTable:
     async def snapshot(self) -> disk.Snapshot | None:
         """The newest state, read again only if somebody committed; None while the table does not exist."""
         async with self._lock:
-            if self._snapshot is None and not await asyncio.to_thread(self._exists):
+            if self._identity != (identity := self._folder()):
+                self.close()  # another process dropped the table, and may have begun one of the same name
+                self._identity = identity
+            if self._snapshot is None and not await asyncio.to_thread(_disk().exists, self.location):
                 return None
             handle = await self._opened()
             # What is held may be given back while this waits, hence the local names.
             space, state = self.space, self._snapshot
             if state is None or self._checked != space or await handle.version() != state.version:
-                self._snapshot = state = await asyncio.to_thread(self._read, state, self._view_rows)
+                self._snapshot = state = await asyncio.to_thread(self._read, state, self.view_rows)
                 self._checked = space
             return state
 
@@ -79,6 +86,33 @@ class NamespaceTable:
             return []
         return state.view.history(memory_id) if state.view is not None else await asyncio.to_thread(_disk().history, state, memory_id)
 
+    async def neighbours(self, memory_id: str, reach: int, as_of: int | None) -> builtins.list[MemoryRecord]:
+        """An episodic memory with up to `reach` memories of its session before and after it, in their order."""
+        state = await self.snapshot()
+        if state is None:
+            return []
+        if state.view is not None:
+            return state.view.neighbours(memory_id, reach, as_of)
+        record = await asyncio.to_thread(_disk().get, state, memory_id, _at(state, as_of))
+        if record is None or record.kind != "episodic" or record.provenance.session is None:
+            return [] if record is None else [record]
+        session = await asyncio.to_thread(_disk().session, state, record, _at(state, as_of))
+        return around([row.record for row in session], memory_id, reach)
+
+    async def export(self) -> AsyncGenerator[MemoryRecord]:
+        """All current records, oldest first, as of one moment."""
+        state = await self.snapshot()
+        if state is None:
+            return
+        if state.view is not None:
+            for record in state.view.oldest():
+                yield record
+            return
+        pages = await asyncio.to_thread(_disk().pages, state)
+        while page := await asyncio.to_thread(next, pages, None):
+            for record in page:
+                yield record
+
     async def list(self, limit: int, offset: int, kind: Kind | None, as_of: int | None) -> builtins.list[MemoryRecord]:
         """Records, newest first."""
         state = await self.snapshot()
@@ -104,7 +138,7 @@ class NamespaceTable:
     def advance(self, snapshot: disk.Snapshot) -> None:
         """Take over a state that this process wrote itself, unless a newer one was read meanwhile."""
         if self._snapshot is None or snapshot.version > self._snapshot.version:
-            too_large = snapshot.view is not None and len(snapshot.view) > self._view_rows
+            too_large = snapshot.view is not None and len(snapshot.view) > self.view_rows
             self._snapshot = replace(snapshot, view=None) if too_large else snapshot
 
     def reset(self, space: Space) -> None:
@@ -126,14 +160,26 @@ class NamespaceTable:
 
     async def _opened(self) -> Any:
         if self._handle is None:
-            self._handle = await (await self._connect()).open_table(self.path.stem)
+            self._handle = await (await self._connect()).open_table(self.location.name)
         return self._handle
 
-    def _exists(self) -> bool:
-        return _disk().exists(self.path)
+    def _folder(self) -> tuple[int, int] | None:
+        """What tells a table's folder from a later one of the same name; None for no folder, and in an object storage."""
+        try:
+            found = self.location.path and self.location.path.stat()
+        except FileNotFoundError:
+            return None
+        return (found.st_ino, found.st_ctime_ns) if found else None
 
     def _read(self, older: disk.Snapshot | None, view_rows: int | None) -> disk.Snapshot:
-        return _disk().check_space(_disk().read(self.path, older, view_rows), self.space)
+        from memory_store import space
+
+        for _ in range(SPACE_ATTEMPTS):
+            try:
+                return space.checked(_disk().read(self.location, older, view_rows), self.space)
+            except _disk().CommitConflict:  # another process changes the schema too
+                continue
+        return space.checked(_disk().read(self.location, older, view_rows), self.space)
 
 
 def _disk() -> Any:

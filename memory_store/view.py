@@ -16,11 +16,11 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from memory_store.context import Windows, means, session_codes, windows
+from memory_store.context import Windows, around, means, session_code, session_codes, windows
 from memory_store.query import Query
 from memory_store.rows import OPEN, Row, last_seq
-from memory_store.scoring import Floats, Mask, Parts, Postings, bm25, hits
-from recollect.memory import Kind, MemoryRecord, SearchHit
+from memory_store.scoring import Boosts, Floats, Mask, Parts, Postings, bm25, hits
+from recollect.memory import Filters, Kind, MemoryRecord, Ranking, SearchHit, about
 
 KINDS: tuple[str, ...] = get_args(Kind)
 
@@ -35,6 +35,8 @@ class Segment:
     """Places in `KINDS`."""
     sessions: NDArray[np.int64]
     """Equal for neighbours (context.py); 0: none."""
+    order: NDArray[np.int64]
+    """Where each row's memory stands in its session."""
     matrix: Floats | None
     """(rows, dimension); NaN where a row has no vector. None: no row has one."""
     postings: Postings
@@ -46,7 +48,8 @@ class Segment:
         seq_from = np.array([row.record.seq_from for row in rows], np.int64)
         kinds = np.array([KINDS.index(row.record.kind) for row in rows], np.int8)
         sessions = session_codes(row.record for row in rows)
-        return cls(tuple(rows), seq_from, kinds, sessions, _matrix(rows), Postings.of(row.terms for row in rows), _places(rows))
+        order = np.array([row.order for row in rows], np.int64)
+        return cls(tuple(rows), seq_from, kinds, sessions, order, _matrix(rows), Postings.of(row.terms for row in rows), _places(rows))
 
     def joined(self, other: Segment) -> Segment:
         """These rows, then the other's."""
@@ -56,6 +59,7 @@ class Segment:
             np.concatenate((self.seq_from, other.seq_from)),
             np.concatenate((self.kinds, other.kinds)),
             np.concatenate((self.sessions, other.sessions)),
+            np.concatenate((self.order, other.order)),
             _matrix(rows),
             self.postings.joined(other.postings),
             _places(rows),
@@ -120,8 +124,8 @@ class View:
 
     @property
     def lacks_vectors(self) -> bool:
-        """Whether a current row has no vector."""
-        alive = self._alive(None)
+        """Whether a row has no vector."""
+        alive = self._seq_to > self._all_from()
         blanks = (np.ones(len(s.rows), np.bool_) if s.matrix is None else np.isnan(s.matrix[:, 0]) for s in self._segments)
         return any(bool((blank & alive[start : start + len(blank)]).any()) for start, blank in zip(self._starts, blanks, strict=False))
 
@@ -155,6 +159,26 @@ class View:
         places = np.flatnonzero(self._alive(as_of) & self._of_kind(kind))[::-1]
         return [self._record(int(place)) for place in places[offset : offset + limit]]
 
+    def oldest(self) -> list[MemoryRecord]:
+        """All current records, oldest first."""
+        return [self._record(int(place)) for place in np.flatnonzero(self._alive(None))]
+
+    def rows(self) -> list[Row]:
+        """All current rows, oldest first."""
+        return [self._row(int(place)) for place in np.flatnonzero(self._alive(None))]
+
+    def neighbours(self, memory_id: str, reach: int, as_of: int | None) -> list[MemoryRecord]:
+        """An episodic memory with up to `reach` memories of its session before and after it, in their order."""
+        record = self.get(memory_id, as_of)
+        if record is None:
+            return []
+        code = session_code(record)
+        if not code:
+            return [record]
+        places = np.flatnonzero(self._alive(as_of) & (self._sessions == code))
+        together = [self._record(int(place)) for place in places[np.argsort(self._order[places], kind="stable")]]
+        return around(together, memory_id, reach)
+
     def search(self, query: Query) -> list[SearchHit]:
         """The best records, best first: exact cosine and exact BM25 over all rows alive, each alone and in its context.
 
@@ -163,8 +187,8 @@ class View:
         if not self._segments:
             return []
         alive = self._alive(query.as_of)
-        near = self._windows if query.as_of is None or query.as_of >= self.seq else windows(self._sessions, alive)
-        places = np.flatnonzero(alive & self._of_kind(query.kind))
+        near = self._windows if query.as_of is None or query.as_of >= self.seq else windows(self._sessions, self._order, alive)
+        places = self._passing(query.filters, alive)
         text = text_context = dense = dense_context = None
         if query.mode != "dense":
             postings = [segment.postings for segment in self._segments]
@@ -174,17 +198,34 @@ class View:
             cosines = self._cosines(query.vector)
             dense = cosines[places]
             dense_context = None if near is None else means(cosines, near)[places]
-        parts = Parts(dense, text, dense_context, text_context)
+        parts = Parts(dense, text, dense_context, text_context, self._boosts(query.ranking, alive, places))
         return hits(parts, query.limit, lambda i: self._record(int(places[i])))
+
+    def _passing(self, filters: Filters, alive: Mask) -> NDArray[np.intp]:
+        """The places of the rows alive that the filters let pass."""
+        places = np.flatnonzero(alive & self._of_kind(filters.kind))
+        if filters == Filters(kind=filters.kind):
+            return places
+        return places[[filters.matches(self._row(int(place)).record) for place in places]] if len(places) else places
+
+    def _boosts(self, ranking: Ranking, alive: Mask, places: NDArray[np.intp]) -> Boosts:
+        if not (ranking.recency or ranking.importance):
+            return Boosts()
+        newest = max((about(self._row(int(place)).record) for place in np.flatnonzero(alive)), default=None)
+        return Boosts.of(ranking, newest, [self._row(int(place)).record for place in places])
 
     @cached_property
     def _sessions(self) -> NDArray[np.int64]:
         return np.concatenate([segment.sessions for segment in self._segments])
 
     @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        return np.concatenate([segment.order for segment in self._segments])
+
+    @cached_property
     def _windows(self) -> Windows | None:
         """The windows of the current state."""
-        return windows(self._sessions, self._alive(None))
+        return windows(self._sessions, self._order, self._alive(None))
 
     def _cosines(self, vector: Floats) -> Floats:
         return np.concatenate([np.full(len(s.rows), np.nan, np.float32) if s.matrix is None else s.matrix @ vector for s in self._segments])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -51,6 +52,7 @@ class Writer:
         self._timer: asyncio.TimerHandle | None = None
         self._since_compaction = 0
         self._compactions = 0
+        self._cleaned = time.monotonic()
 
     @property
     def busy(self) -> bool:
@@ -84,20 +86,26 @@ class Writer:
         await self._work()
 
     async def close(self) -> None:
-        """Commit what waits, then leave the table tidy."""
-        if self._timer:
-            self._timer.cancel()
+        """Commit what waits, then leave few fragments."""
         if self._task:
             await self._task
         if self._since_compaction:
             await self._settle()
-
-    async def _work(self, *, tidy: bool = False) -> None:
-        """Commit until nothing waits; then wake up again after a while to tidy, once."""
         if self._timer:
             self._timer.cancel()
-        if tidy:
-            await self._settle()
+            self._timer = None
+            await self._clean()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to do, upkeep included."""
+        return not self.busy and self._timer is None
+
+    async def _work(self) -> None:
+        """Commit until nothing waits; then wake up again after a while, to compact, and once more when old versions may go."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
         while self._waiting:
             batches, self._waiting = self._waiting, []
             try:
@@ -110,12 +118,25 @@ class Writer:
             if self._since_compaction >= COMPACT_EVERY:
                 self._compactions += 1
                 await self._compact(TIERS[self._compactions % 16 == 0])
+                if time.monotonic() - self._cleaned > self._keep.total_seconds() / 2:
+                    await self._clean()
         if self._since_compaction:
-            self._timer = asyncio.get_running_loop().call_later(self._idle_s, self._tidy)
+            self._wake(self._idle_s, self._settle)
 
-    def _tidy(self) -> None:
-        if not self.busy and self._since_compaction:
-            self._task = asyncio.create_task(self._work(tidy=True))
+    def _wake(self, after_s: float, upkeep: Callable[[], Awaitable[None]]) -> None:
+        self._timer = asyncio.get_running_loop().call_later(after_s, self._tidy, upkeep)
+
+    def _tidy(self, upkeep: Callable[[], Awaitable[None]]) -> None:
+        self._timer = None
+        if not self.busy:
+            self._task = asyncio.create_task(self._tidied(upkeep))
+
+    async def _tidied(self, upkeep: Callable[[], Awaitable[None]]) -> None:
+        await upkeep()
+        if self._waiting or self._since_compaction:
+            await self._work()
+        elif upkeep == self._settle:
+            self._wake(self._keep.total_seconds() + 1, self._clean)
 
     async def _commit(self, batches: Sequence[Batch]) -> None:
         from memory_store import disk
@@ -139,35 +160,45 @@ class Writer:
         from memory_store import disk
 
         if snapshot is None:
-            disk.create(self._table.path, self._table.namespace, self._table.space)
-            snapshot = disk.check_space(disk.read(self._table.path, None, None), self._table.space)
-            if snapshot.seq:
-                raise disk.CommitConflict("another process wrote the first commit")
+            return disk.create(self._table.location, self._table.namespace, self._table.space, outcome.rows, self._table.view_rows)
         return disk.commit(snapshot, outcome.rows, outcome.seq)
 
     async def _settle(self) -> None:
         """Leave few fragments, without rewriting a large table after every single write."""
-        from memory_store import disk
+        from memory_store import upkeep
 
         snapshot = await self._compact(TIERS[1])
-        if snapshot is not None and disk.fragments(snapshot) > IDLE_FRAGMENTS:
+        if snapshot is not None and upkeep.fragments(snapshot) > IDLE_FRAGMENTS:
             await self._compact(TIERS[2])
 
     async def _compact(self, rows_per_fragment: int) -> disk.Snapshot | None:
-        """Join small fragments. What fails here is tried again later; no write depends on it."""
+        """Join small fragments."""
+        from memory_store import upkeep
+
+        snapshot = await self._kept_up("compaction", lambda snapshot: upkeep.compact(snapshot, rows_per_fragment))
+        if snapshot is not None:
+            self._table.advance(snapshot)
+            self._since_compaction = 0
+        return snapshot
+
+    async def _clean(self) -> None:
+        """Remove the versions that no other reader needs any more."""
+        from memory_store import upkeep
+
+        self._cleaned = time.monotonic()
+        await self._kept_up("clean-up", lambda snapshot: upkeep.clean(snapshot, self._keep))
+
+    async def _kept_up(self, what: str, work: Callable[[disk.Snapshot], T]) -> T | None:
+        """Do some upkeep. What fails here is tried again later; no write depends on it."""
         from memory_store import disk
 
         try:
             snapshot = await self._table.snapshot()
-            if snapshot is not None:
-                snapshot = await asyncio.to_thread(disk.compact, snapshot, rows_per_fragment, self._keep)
-                self._table.advance(snapshot)
-                self._since_compaction = 0
-                return snapshot
+            return None if snapshot is None else await asyncio.to_thread(work, snapshot)
         except disk.CommitConflict:
-            log.info("compaction of %s gave way to another process", self._table.namespace)
+            log.info("%s of %s gave way to another process", what, self._table.namespace)
         except Exception as exc:  # noqa: BLE001 - the end of a background task; the writes themselves are safe
-            log.warning("compaction of %s failed: %s", self._table.namespace, exc)
+            log.warning("%s of %s failed: %s", what, self._table.namespace, exc)
         return None
 
 

@@ -1,4 +1,4 @@
-"""The nouns of memory and the one protocol that every store and fork implements.
+"""The nouns of memory; `recollect/stores.py` says what a store of them does.
 
 `seq` counts the commits of a namespace. A physical row is (`id`, `seq_from`); it is closed by setting `seq_to` and never
 edited, so the state as of `s` is `seq_from <= s and (seq_to is None or seq_to > s)`.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal
 from urllib.parse import quote, unquote
 
 from pydantic import Field
@@ -19,7 +18,8 @@ from recollect.errors import InvalidRequest
 from recollect.model import Frozen, Record
 
 Kind = Literal["semantic", "episodic", "procedural"]
-Trust = Literal["operator", "user", "tool", "unknown"]
+Trust = Literal["operator", "user", "assistant", "tool", "document", "unknown"]
+"""Who said it. What a tool returned or a document holds is nobody's word about the user."""
 SearchMode = Literal["hybrid", "dense", "text"]
 Scalar = str | int | float | bool
 
@@ -85,7 +85,15 @@ class MemoryRecord(Record):
     created_at: datetime
     provenance: Provenance = Provenance()
     trust: Trust = "unknown"
+    tags: tuple[str, ...] = ()
+    importance: float | None = None
+    """0 to 1; None: nobody said."""
     content_hash: str
+
+
+def about(record: MemoryRecord) -> datetime:
+    """The time that a memory is about: when it began to hold, else when it was stored."""
+    return record.valid_at or record.created_at
 
 
 class MemoryWrite(Frozen):
@@ -105,7 +113,54 @@ class MemoryWrite(Frozen):
     invalid_at: datetime | None = None
     provenance: Provenance = Provenance()
     trust: Trust = "unknown"
+    tags: tuple[str, ...] = ()
+    importance: float | None = None
     if_seq: int | None = None
+
+
+class Filters(Frozen):
+    """Which memories a search may find: every condition that is given must hold."""
+
+    kind: Kind | None = None
+    tags: tuple[str, ...] = ()
+    """All of them."""
+    trust: tuple[Trust, ...] = ()
+    """One of them."""
+    since: datetime | None = None
+    """What the memory is about (`valid_at`, else when it was stored) is not before this,"""
+    until: datetime | None = None
+    """and before this."""
+    valid_at: datetime | None = None
+    """It holds in the world at this moment; without dates of its own a memory always does."""
+
+    def matches(self, record: MemoryRecord) -> bool:
+        """Whether a record may be found."""
+        return (
+            (self.kind is None or record.kind == self.kind)
+            and set(self.tags) <= set(record.tags)
+            and (not self.trust or record.trust in self.trust)
+            and self._in_time(record)
+        )
+
+    def _in_time(self, record: MemoryRecord) -> bool:
+        time = about(record)
+        if (self.since is not None and time < self.since) or (self.until is not None and time >= self.until):
+            return False
+        if self.valid_at is None:
+            return True
+        began = record.valid_at is None or record.valid_at <= self.valid_at
+        return began and (record.invalid_at is None or record.invalid_at > self.valid_at)
+
+
+class Ranking(Frozen):
+    """What counts beside relevance, which is between 0 and 1: weights of 0 (the default) leave a part out.
+
+    Age is counted from the newest memory of the namespace, not from the clock: the same state always gives the same order.
+    """
+
+    recency: float = 0.0
+    half_life_days: float = 30.0
+    importance: float = 0.0
 
 
 class Applied(Frozen):
@@ -117,7 +172,8 @@ class Applied(Frozen):
 
 class SearchHit(Frozen):
     """A record, its score (higher is better) and the parts of the score: `dense` cosine, `text` BM25, and for episodic
-    records with neighbours the same of their context, `dense_context` and `text_context`."""
+    records with neighbours the same of their context, `dense_context` and `text_context`; `recency` and `importance`, each
+    between 0 and 1, where the ranking counts them."""
 
     record: MemoryRecord
     score: float
@@ -133,81 +189,9 @@ class NamespaceStats(Frozen):
     """Of memories, the current ones and the closed ones."""
     by_kind: dict[str, int] = Field(default_factory=dict[str, int])
     without_vector: int = 0
+    not_indexed: int = 0
+    """Rows that full text search must scan beside its index."""
     fragments: int = 0
     table_versions: int = 0
     bytes: int = 0
     """On the disk, with indexes and replaced files that are still kept for other readers."""
-
-
-class MemoryStore(Protocol):
-    """What agents, services and environments remember with. A fork implements it too, over one namespace."""
-
-    async def apply(self, namespace: Namespace, writes: Sequence[MemoryWrite]) -> Applied:
-        """Commit `writes`, all or nothing; returns after the commit. Raises InvalidRequest, NotFound, Conflict, StorageFull."""
-        ...
-
-    async def get(self, namespace: Namespace, memory_id: str, *, as_of: int | None = None) -> MemoryRecord | None:
-        """The version that is current, or was current at `as_of`."""
-        ...
-
-    async def list(
-        self, namespace: Namespace, *, limit: int = 100, offset: int = 0, kind: Kind | None = None, as_of: int | None = None
-    ) -> list[MemoryRecord]:
-        """Current records, newest first."""
-        ...
-
-    async def search(
-        self,
-        namespace: Namespace,
-        query: str,
-        *,
-        limit: int = 10,
-        mode: SearchMode = "hybrid",
-        kind: Kind | None = None,
-        as_of: int | None = None,
-    ) -> list[SearchHit]:
-        """The best `limit` records, best first. Without an embedder, dense parts are left out. Raises EmbedderError."""
-        ...
-
-    async def history(self, namespace: Namespace, memory_id: str) -> list[MemoryRecord]:
-        """All versions of one memory, oldest first."""
-        ...
-
-    async def seq(self, namespace: Namespace) -> int:
-        """The number of the last commit; 0 for a namespace never written."""
-        ...
-
-    async def fork(self, namespace: Namespace, *, as_of: int | None = None) -> MemoryStore:
-        """A cheap private copy of one namespace as of a `seq`; what is written to it is seen by nobody else."""
-        ...
-
-    async def namespaces(self, tenant: str) -> Sequence[Namespace]:
-        """Every namespace of a tenant that holds or held a memory."""
-        ...
-
-    async def close(self) -> None:
-        """Commit what is queued and release files."""
-        ...
-
-
-class LocalStore(MemoryStore, Protocol):
-    """A store with files: they can be made to forget, and have a size. Forks are none: nothing of theirs reaches the disk."""
-
-    async def find(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> Sequence[MemoryRecord]:
-        """Every version of every memory of which `chosen` holds for one version: what `erase` would erase."""
-        ...
-
-    async def erase(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> Sequence[MemoryRecord]:
-        """Erase memories of which `chosen` holds for any version, for every `seq`; returns all versions that were erased.
-
-        Raises RecollectError if the files that are left hold some of it.
-        """
-        ...
-
-    async def stats(self, namespace: Namespace) -> NamespaceStats:
-        """The size of a namespace; all zero for one never written."""
-        ...
-
-    async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:
-        """Erase a whole namespace, its name on the disk included; returns all versions that were erased."""
-        ...

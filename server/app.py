@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from memory_store.embedders.base import Embedder
-from recollect.memory import LocalStore
 from recollect.settings import Settings
+from recollect.stores import LocalStore
 from server.engines.base import Engine
 from server.engines.choose import open_engine
 from server.mcp_app import build_mcp

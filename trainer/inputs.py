@@ -12,9 +12,10 @@ from memory_store.store import LanceMemoryStore
 from recollect.errors import ConfigurationError, EngineUnavailable, NotFound
 from recollect.events import LoggedTrajectory
 from recollect.log import read_log
-from recollect.memory import LOCAL_TENANT, MemoryStore
+from recollect.memory import LOCAL_TENANT
 from recollect.registry import Registry
 from recollect.settings import Settings
+from recollect.stores import MemoryStore
 from server.engines.base import Engine
 from trainer.config import TrainConfig
 from trainer.task_pool import FromLog, from_logged

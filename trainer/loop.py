@@ -11,10 +11,11 @@ from typing import Any
 
 from recollect.log import mark_consumed
 from recollect.manifest import Fingerprint, Manifest
-from recollect.memory import LOCAL_TENANT, MemoryStore
+from recollect.memory import LOCAL_TENANT
 from recollect.policy import Policy
 from recollect.registry import Registry
 from recollect.settings import Settings
+from recollect.stores import MemoryStore
 from recollect.trajectory import TrajectoryGroup
 from server.agents.budget import Budget
 from server.agents.registry import build_agents

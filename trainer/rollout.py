@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recollect.errors import EngineError
-from recollect.memory import MemoryStore
 from recollect.policy import Policy
+from recollect.stores import MemoryStore
 from recollect.trajectory import Trajectory, TrajectoryGroup
 from server.agents.base import Agent
 from server.engines.base import Engine, Sampling

@@ -11,8 +11,9 @@ from pydantic import Field
 from memory_store.embedders.base import Embedder
 from memory_store.evaluate.conversations import Conversation, Corpus, Question
 from memory_store.store import LanceMemoryStore
-from recollect.memory import MemoryStore, MemoryWrite, Namespace, Provenance, SearchMode
+from recollect.memory import MemoryWrite, Namespace, Provenance, SearchMode
 from recollect.model import Frozen
+from recollect.stores import MemoryStore
 
 DEPTH = 50
 """Results that are asked for; evidence further down counts as not found."""

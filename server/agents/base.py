@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from recollect.memory import MemoryStore, Namespace
+from recollect.memory import Namespace
 from recollect.messages import Message
 from recollect.policy import Policy
+from recollect.stores import MemoryStore
 from recollect.trajectory import Usage
 from server.agents.recorder import Recorder
 from server.engines.base import Engine, Sampling

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recollect.memory import Kind, MemoryRecord, SearchHit
+from recollect.memory import Filters, Kind, MemoryRecord, SearchHit
 from recollect.trajectory import MemoryRef
 from server.agents.base import AgentContext
 
@@ -36,7 +36,7 @@ class Retriever:
 
     async def search(self, query: str, ctx: AgentContext) -> list[Recalled]:
         """The memories found for `query`, oldest first. Raises EmbedderError: a failed search is not an empty one."""
-        hits = await ctx.store.search(ctx.namespace, query[-QUERY_CHARS:], limit=self.limit, kind=self.kind)
+        hits = await ctx.store.search(ctx.namespace, query[-QUERY_CHARS:], limit=self.limit, filters=Filters(kind=self.kind))
         return in_order(within(hits, self.max_chars))
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from recollect.errors import NotFound, StorageFull
 from recollect.log import LogWriter
-from recollect.memory import LOCAL_TENANT, MemoryStore, Namespace
+from recollect.memory import LOCAL_TENANT, Namespace
 from recollect.messages import Message
+from recollect.stores import MemoryStore
 from server.adapters import Adapters
 from server.agents.base import Agent, AgentContext, AgentRequest
 from server.agents.recorder import Recorder

@@ -12,9 +12,10 @@ from typing import Literal
 
 from recollect.errors import AdapterRefused, NotFound
 from recollect.log import LogWriter, read_log
-from recollect.memory import LocalStore, MemoryRecord, Namespace
+from recollect.memory import MemoryRecord, Namespace
 from recollect.model import Frozen
 from recollect.registry import Registry
+from recollect.stores import LocalStore
 from recollect.trajectory import Trajectory, now
 from server.service.ids import new_id
 from server.service.pending import PendingWrites

@@ -9,8 +9,8 @@ from recollect.errors import InvalidRequest, NotFound
 from recollect.memory import (
     MAX_TEXT,
     MEMORY_ID,
+    Filters,
     Kind,
-    LocalStore,
     MemoryRecord,
     MemoryWrite,
     Namespace,
@@ -20,11 +20,11 @@ from recollect.memory import (
     SearchHit,
     SearchMode,
 )
+from recollect.stores import LocalStore
 from server.service.ids import new_id
 from server.service.pending import PendingWrites
 
 PENDING_WAIT_S = 1.0
-PAGE = 5_000
 
 
 class Memories:
@@ -96,11 +96,7 @@ class Memories:
     async def export(self, namespace: Namespace) -> AsyncGenerator[MemoryRecord]:
         """All current memories, oldest first, as of the moment of the call."""
         await self._settled(namespace)
-        seq = await self._store.seq(namespace)
-        newest_first: list[MemoryRecord] = []
-        while page := await self._store.list(namespace, limit=PAGE, offset=len(newest_first), as_of=seq):
-            newest_first += page
-        for record in reversed(newest_first):
+        async for record in self._store.export(namespace):
             yield record
 
     async def stats(self, namespace: Namespace) -> NamespaceStats:
@@ -114,7 +110,7 @@ class Memories:
         if not query.strip():
             raise InvalidRequest("query is empty; write what is looked for", param="query")
         await self._settled(namespace)
-        return await self._store.search(namespace, query, limit=limit, mode=mode, kind=kind)
+        return await self._store.search(namespace, query, limit=limit, mode=mode, filters=Filters(kind=kind))
 
     async def update(self, namespace: Namespace, memory_id: str, text: str, *, if_seq: int | None = None, channel: str) -> MemoryRecord:
         """A new version of a memory's text; the rest stays. Raises NotFound, Conflict if it is not the version of `if_seq` any more."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from memory_store.embedders.base import Embedder
 from recollect.errors import RecollectError
-from recollect.memory import LocalStore
 from recollect.settings import EmbedderSettings
+from recollect.stores import LocalStore
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from contextlib import AsyncExitStack, suppress
 from memory_store.embedders.base import Embedder
 from recollect.errors import EngineUnavailable
 from recollect.log import LogWriter
-from recollect.memory import LocalStore
 from recollect.model import Frozen
 from recollect.registry import Registry
 from recollect.settings import Settings
+from recollect.stores import LocalStore
 from recollect.trajectory import now
 from server.adapters import Adapters
 from server.agents.base import Agent

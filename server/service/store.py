@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-from recollect.memory import (
-    Applied,
-    Kind,
-    LocalStore,
-    MemoryRecord,
-    MemoryStore,
-    MemoryWrite,
-    Namespace,
-    NamespaceStats,
-    SearchHit,
-    SearchMode,
-)
+from recollect.memory import Applied, Filters, Kind, MemoryRecord, MemoryWrite, Namespace, NamespaceStats, Ranking, SearchHit, SearchMode
+from recollect.stores import LocalStore, MemoryStore
 
 
 class OpeningStore:
@@ -48,7 +37,7 @@ class OpeningStore:
 
     async def list(
         self, namespace: Namespace, *, limit: int = 100, offset: int = 0, kind: Kind | None = None, as_of: int | None = None
-    ) -> builtins.list[MemoryRecord]:
+    ) -> Sequence[MemoryRecord]:
         return await (await self._store()).list(namespace, limit=limit, offset=offset, kind=kind, as_of=as_of)
 
     async def search(
@@ -58,12 +47,21 @@ class OpeningStore:
         *,
         limit: int = 10,
         mode: SearchMode = "hybrid",
-        kind: Kind | None = None,
+        filters: Filters = Filters(),
+        ranking: Ranking = Ranking(),
         as_of: int | None = None,
-    ) -> builtins.list[SearchHit]:
-        return await (await self._store()).search(namespace, query, limit=limit, mode=mode, kind=kind, as_of=as_of)
+    ) -> Sequence[SearchHit]:
+        store = await self._store()
+        return await store.search(namespace, query, limit=limit, mode=mode, filters=filters, ranking=ranking, as_of=as_of)
 
-    async def history(self, namespace: Namespace, memory_id: str) -> builtins.list[MemoryRecord]:
+    async def neighbours(self, namespace: Namespace, memory_id: str, *, reach: int = 2, as_of: int | None = None) -> Sequence[MemoryRecord]:
+        return await (await self._store()).neighbours(namespace, memory_id, reach=reach, as_of=as_of)
+
+    async def export(self, namespace: Namespace) -> AsyncGenerator[MemoryRecord]:
+        async for record in (await self._store()).export(namespace):
+            yield record
+
+    async def history(self, namespace: Namespace, memory_id: str) -> Sequence[MemoryRecord]:
         return await (await self._store()).history(namespace, memory_id)
 
     async def seq(self, namespace: Namespace) -> int:

@@ -12,7 +12,8 @@ import pytest
 from memory_store.embedders.hash import HashEmbedder
 from memory_store.store import LanceMemoryStore
 from recollect.errors import Conflict, InvalidRequest, NotFound
-from recollect.memory import MAX_TEXT, MemoryStore, MemoryWrite, Namespace, Provenance, SearchMode, content_hash
+from recollect.memory import MAX_TEXT, Filters, MemoryWrite, Namespace, Provenance, SearchMode, content_hash
+from recollect.stores import MemoryStore
 
 NS = Namespace.parse("user/42:agent/coach")
 MODES: tuple[SearchMode, ...] = ("hybrid", "dense", "text")
@@ -175,7 +176,7 @@ async def test_search_is_ordered_limited_and_filtered_by_kind(store: MemoryStore
         hits = await store.search(NS, "green tea", limit=5, mode=mode)
         assert len(hits) == 5
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-        only = await store.search(NS, "green tea", limit=12, mode=mode, kind="episodic")
+        only = await store.search(NS, "green tea", limit=12, mode=mode, filters=Filters(kind="episodic"))
         assert {hit.record.id for hit in only} == {"k1", "k4", "k7", "k10"}
     assert [r.id for r in await store.list(NS, kind="episodic")] == ["k10", "k7", "k4", "k1"]
     assert [r.id for r in await store.list(NS, limit=3, offset=2)] == ["k9", "k8", "k7"]

@@ -190,7 +190,7 @@ async def test_another_embedder_is_refused_and_both_are_named(tmp_path: Path) ->
     await first.close()
     other = LanceMemoryStore(tmp_path, HashEmbedder(32))
     for attempt in (other.search(NS, "one"), other.apply(NS, [add("b", "two")]), other.fork(NS)):
-        with pytest.raises(ConfigurationError, match=r"hash-64 .*hash-32 .*new home"):
+        with pytest.raises(ConfigurationError, match=r"hash-64 .*hash-32 .*memory reembed"):
             await attempt
     await other.close()
 

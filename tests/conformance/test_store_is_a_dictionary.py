@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from memory_store.embedders.hash import HashEmbedder
 from memory_store.store import LanceMemoryStore
 from recollect.errors import Conflict, NotFound
-from recollect.memory import MemoryStore, MemoryWrite, Namespace
+from recollect.memory import MemoryWrite, Namespace
+from recollect.stores import MemoryStore
 from tests.conftest import scaled
 from tests.dictionary import IDS, WRITES, after
 

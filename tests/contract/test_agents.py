@@ -8,10 +8,11 @@ import pytest
 
 from memory_store.embedders.hash import HashEmbedder
 from memory_store.store import LanceMemoryStore
-from recollect.memory import MemoryStore, MemoryWrite, Namespace
+from recollect.memory import MemoryWrite, Namespace
 from recollect.messages import user
 from recollect.policy import Policy
 from recollect.settings import AgentSettings
+from recollect.stores import MemoryStore
 from server.agents.base import AgentContext, AgentRequest
 from server.agents.prompts import load_prompt
 from server.agents.recorder import Recorder

@@ -8,7 +8,8 @@ from pathlib import Path
 from memory_store.embedders.hash import HashEmbedder
 from memory_store.store import LanceMemoryStore
 from recollect.errors import RecollectError
-from recollect.memory import MemoryRecord, MemoryStore, MemoryWrite, Namespace
+from recollect.memory import MemoryRecord, MemoryWrite, Namespace
+from recollect.stores import MemoryStore
 from tests.conftest import scaled
 
 TENANTS = [f"tenant{number}" for number in range(10)]

@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from recollect.memory import LOCAL_TENANT, MemoryStore
+from recollect.memory import LOCAL_TENANT
 from recollect.policy import Policy
+from recollect.stores import MemoryStore
 from recollect.trajectory import Reward, Step, Trajectory, now
 from server.agents.base import Agent, AgentContext, AgentRequest
 from server.agents.recorder import Recorder

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from recollect.memory import MemoryStore, MemoryWrite, Namespace
+from recollect.memory import MemoryWrite, Namespace
 from recollect.messages import Message, user
 from recollect.policy import Policy
 from recollect.settings import AgentSettings
+from recollect.stores import MemoryStore
 from recollect.trajectory import Usage
 from server.agents.base import Agent, AgentContext, AgentRequest
 from server.agents.recorder import Recorder

@@ -6,8 +6,8 @@ import pytest
 from cases import HOME, POLICY, add, agent, ask, context, engine, request
 
 from recollect.errors import ContextTooLong, EngineUnavailable
-from recollect.memory import MemoryStore
 from recollect.messages import Message, assistant, user
+from recollect.stores import MemoryStore
 from server.agents.base import StreamEvent
 from server.agents.prompts import load_prompt
 from server.engines.scripted import ScriptedEngine

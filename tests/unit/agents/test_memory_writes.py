@@ -11,8 +11,9 @@ import pytest
 from cases import HOME, POLICY, add, agent, ask, context, engine, request
 
 from recollect.errors import ContextTooLong, StorageFull
-from recollect.memory import MAX_TEXT, Applied, MemoryStore, MemoryWrite, Namespace
+from recollect.memory import MAX_TEXT, Applied, MemoryWrite, Namespace
 from recollect.messages import assistant, user
+from recollect.stores import MemoryStore
 from server.agents.base import AgentContext
 from server.agents.prompts import load_prompt
 from server.engines.scripted import ScriptedEngine

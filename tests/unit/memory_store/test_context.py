@@ -19,7 +19,7 @@ SPACE = Namespace(parts=(("user", "ada"),))
 def test_a_window_is_the_row_and_two_rows_on_either_side_of_its_session() -> None:
     sessions = np.array([7, 7, 9, 7, 7, 0, 7], np.int64)
     alive = np.array([True, True, True, True, False, True, True])
-    found = windows(sessions, alive)
+    found = windows(sessions, np.arange(7), alive)
     assert found is not None
     members = [sorted(place for place in row if place < len(sessions)) for row in found.tolist()]
     assert members == [[0, 1, 3], [0, 1, 3, 6], [2], [0, 1, 3, 6], [], [5], [1, 3, 6]]
@@ -29,9 +29,9 @@ def test_a_window_is_the_row_and_two_rows_on_either_side_of_its_session() -> Non
 
 
 def test_rows_without_neighbours_have_no_windows() -> None:
-    assert windows(np.array([1, 2, 0], np.int64), np.ones(3, np.bool_)) is None
-    assert windows(np.array([1, 1], np.int64), np.array([True, False])) is None
-    assert windows(np.zeros(0, np.int64), np.zeros(0, np.bool_)) is None
+    assert windows(np.array([1, 2, 0], np.int64), np.arange(3), np.ones(3, np.bool_)) is None
+    assert windows(np.array([1, 1], np.int64), np.arange(2), np.array([True, False])) is None
+    assert windows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_)) is None
 
 
 async def _told(path: Path, kind: Kind, sessions: list[str | None]) -> LanceMemoryStore:

@@ -11,10 +11,11 @@ import pytest
 from memory_store.embedders.hash import HashEmbedder
 from memory_store.store import LanceMemoryStore
 from recollect.errors import EngineError
-from recollect.memory import MemoryStore, MemoryWrite, Namespace
+from recollect.memory import MemoryWrite, Namespace
 from recollect.messages import user
 from recollect.policy import Policy
 from recollect.settings import AgentSettings
+from recollect.stores import MemoryStore
 from recollect.trajectory import Trajectory
 from server.agents.registry import build_agents
 from server.engines.base import Sampling
