@@ -147,6 +147,11 @@ class RecollectClient:
         found = await self._call("GET", "/v1/memories/stats", params=_given(namespace=namespace))
         return NamespaceStats.model_validate({name: found[name] for name in NamespaceStats.model_fields})
 
+    async def reembed(self, *, namespace: str | None = None) -> dict[str, int]:
+        """Begin to make vectors anew that another embedder made, of one namespace or of all; how many memories of each wait."""
+        found = await self._call("POST", "/v1/memories/reembed", json=_given(namespace=namespace))
+        return {item["namespace"]: item["without_vector"] for item in found["data"]}
+
     async def history(self, memory_id: str, *, namespace: str | None = None) -> list[MemoryRecord]:
         """Every version of one memory, oldest first. Raises NotFound."""
         found = await self._call("GET", f"/v1/memories/{memory_id}/history", params=_given(namespace=namespace))

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from memory_store.embedders.base import Embedder
 from memory_store.table import NamespaceTable
+from recollect.errors import ConfigurationError
 
 BATCH = 256
 PAUSE_S, MAX_PAUSE_S = 5.0, 300.0
@@ -21,6 +22,8 @@ async def fill_vectors(table: NamespaceTable, embedder: Embedder) -> None:
         try:
             while await _fill_some(table, embedder) is not None:
                 pass
+        except ConfigurationError:  # vectors of another embedder, of which every reader is told
+            return
         except Exception as exc:  # noqa: BLE001 - a background task: nobody else would ever tell of the failure
             log.warning("some memories of %s have no vector yet and are found by their words only: %s", table.namespace, exc)
         else:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import pyarrow as pa
 
 from memory_store.arrow import ADDED, SCHEMA, VECTOR
-from memory_store.disk import Snapshot, again, guarded, opened
+from memory_store.disk import Snapshot, again, guarded, opened, read
+from memory_store.location import Location
 from memory_store.rows import Space
 from recollect.errors import ConfigurationError
 
@@ -26,6 +27,21 @@ def made_by(snapshot: Snapshot) -> Space:
     fields: pa.Schema = snapshot.dataset.schema
     dimension = fields.field(VECTOR).type.list_size if VECTOR in fields.names else 0
     return Space((fields.metadata or {}).get(b"embedder", b"").decode() if dimension else "", dimension)
+
+
+def emptied(location: Location, space: Space) -> bool:
+    """Take away vectors that another embedder made, and leave room for those of `space`. False if they are of `space` already.
+
+    A process that ends in between leaves a table without vectors, which the next one that opens it gives room. Raises CommitConflict.
+    """
+    snapshot = _of_today(read(location, None, 0))
+    if made_by(snapshot) == space:
+        return False
+    if VECTOR in snapshot.dataset.schema.names:
+        dataset = opened(location)
+        guarded(lambda: dataset.drop_columns([VECTOR]))
+    _with_vectors(again(snapshot), space)
+    return True
 
 
 def _of_today(snapshot: Snapshot) -> Snapshot:

@@ -231,6 +231,24 @@ class LanceMemoryStore:
 
         return await opened.writer.alone(work)
 
+    async def reembed(self, namespace: Namespace) -> int:
+        """Make the vectors of a namespace anew with the embedder in use, in the background, if another one made them.
+
+        Memories are found by their words meanwhile; what a process that ends leaves undone is gone on with when the namespace
+        is next opened. Returns how many memories have no vector yet. Raises ConfigurationError without an embedder.
+        """
+        from memory_store import disk, space
+
+        if self._embedder is None:
+            raise ConfigurationError("there is no embedder to make vectors with; set embedder.kind", param="embedder.kind")
+        opened = await self._table(namespace)
+        if not await asyncio.to_thread(disk.exists, opened.table.location):
+            return 0
+        if await opened.writer.alone(partial(space.emptied, opened.table.location, opened.table.space)):
+            opened.table.forget_view()
+        self._fill_again(namespace, opened)
+        return (await self.stats(namespace)).without_vector
+
     async def attach(self, embedder: Embedder) -> None:
         """Use an embedder that became ready after the start; returns when texts stored without a vector have theirs."""
         self._embedder = CachedEmbedder(embedder)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recollect.cli_client import Url, ask
+from recollect.cli_reembed import reembed
 from recollect.cli_screen import Screen
 from recollect.cli_transfer import Whose, export, import_
 from recollect.memory import Kind, MemoryRecord, SearchMode
@@ -18,6 +19,7 @@ from recollect.memory import Kind, MemoryRecord, SearchMode
 app = typer.Typer(help="The memories of the running server.", no_args_is_help=True, add_completion=False)
 app.command("export")(export)
 app.command("import")(import_)
+app.command()(reembed)
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -91,6 +91,15 @@ class EmbedderSettings(Frozen):
     api_key: str = Field(default="", repr=False)
 
 
+class MemorySettings(Frozen):
+    """Where memories are kept. A folder, or an object storage, may be shared by the servers of several homes."""
+
+    uri: str = ""
+    """Empty: `memory` in the home. Else a folder, or a URI such as s3://bucket/prefix."""
+    storage_options: Mapping[str, str] = Field(default_factory=dict[str, str], repr=False)
+    """Of an object storage, as Lance takes them: aws_endpoint, aws_region, ... Without them, the cloud's own environment variables."""
+
+
 class AgentSettings(Frozen):
     """How the agents are wired."""
 
@@ -125,9 +134,15 @@ class Settings(Frozen):
     home: Path = Path(".recollect")
     server: ServerSettings = ServerSettings()
     engine: EngineSettings = EngineSettings()
+    memory: MemorySettings = MemorySettings()
     embedder: EmbedderSettings = EmbedderSettings()
     agents: AgentSettings = AgentSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def memory_uri(self) -> str:
+        """Where memories are kept."""
+        return self.memory.uri or str(self.home.resolve() / "memory")
 
     @property
     def prompt_pack(self) -> str:

@@ -104,6 +104,13 @@ class LocalStore(MemoryStore, Protocol):
         """The size of a namespace; all zero for one never written."""
         ...
 
+    async def reembed(self, namespace: Namespace) -> int:
+        """Make the vectors of a namespace anew if another embedder made them, in the background; returns how many are to be made.
+
+        Raises ConfigurationError without an embedder.
+        """
+        ...
+
     async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:
         """Erase a whole namespace, its name on the disk included; returns all versions that were erased."""
         ...

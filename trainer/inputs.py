@@ -104,7 +104,8 @@ async def opened_store(given: MemoryStore | None, settings: Settings) -> AsyncGe
         yield given
         return
     home = settings.home.resolve()
-    store = LanceMemoryStore(home / "memory", await choose(settings.embedder, home))
+    embedder = await choose(settings.embedder, home)
+    store = LanceMemoryStore(settings.memory_uri, embedder, storage_options=settings.memory.storage_options)
     try:
         yield store
     finally:

@@ -99,6 +99,14 @@ class Memories:
         async for record in self._store.export(namespace):
             yield record
 
+    async def reembed(self, namespaces: Sequence[Namespace]) -> Mapping[Namespace, int]:
+        """Begin to make vectors anew that another embedder made; how many memories of each namespace wait. Raises ConfigurationError."""
+        return {namespace: await self._store.reembed(namespace) for namespace in namespaces}
+
+    async def of_tenant(self, tenant: str) -> Sequence[Namespace]:
+        """The namespaces of a tenant."""
+        return await self._store.namespaces(tenant)
+
     async def stats(self, namespace: Namespace) -> NamespaceStats:
         """The size of the namespace."""
         return await self._store.stats(namespace)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from memory_store.embedders.base import Embedder
 from recollect.errors import RecollectError
-from recollect.settings import EmbedderSettings
+from recollect.settings import Settings
 from recollect.stores import LocalStore
 
 logger = logging.getLogger(__name__)
@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 class StoreOpener:
     """Opens the store; an embedder that must first be exported is given to it later."""
 
-    def __init__(self, home: Path, settings: EmbedderSettings, embedder: Embedder | None, *, eager: bool) -> None:
+    def __init__(self, settings: Settings, embedder: Embedder | None, *, eager: bool) -> None:
         """`eager`: load LanceDB at once too, not with the first request that needs it; it takes a second and 200 MB."""
-        self._home = home
+        self._home = settings.home.resolve()
         self._settings = settings
         self._embedder = embedder
         self._eager = eager
@@ -30,14 +30,14 @@ class StoreOpener:
     async def open(self) -> LocalStore:
         """The store. Raises ConfigurationError, EmbedderError."""
         choosing, stores = await asyncio.to_thread(_libraries, eager=self._eager)
-        root = self._home / "memory"
+        opened = partial(stores.LanceMemoryStore, self._settings.memory_uri, storage_options=self._settings.memory.storage_options)
         if self._embedder is not None:
-            return stores.LanceMemoryStore(root, self._embedder)
-        if choosing.export_is_due(self._settings, self._home):
-            store = stores.LanceMemoryStore(root, None)
+            return opened(self._embedder)
+        if choosing.export_is_due(self._settings.embedder, self._home):
+            store = opened(None)
             self._attaching = asyncio.create_task(self._attach(store, choosing))
             return store
-        return stores.LanceMemoryStore(root, await choosing.choose(self._settings, self._home))
+        return opened(await choosing.choose(self._settings.embedder, self._home))
 
     async def close(self) -> None:
         """Stop an export that goes on."""
@@ -48,7 +48,7 @@ class StoreOpener:
     async def _attach(self, store: Any, choosing: Any) -> None:
         logger.warning("the embedder is exported, once, which takes about half a minute; until then memories are searched by full text")
         try:
-            embedder = await choosing.choose(self._settings, self._home)
+            embedder = await choosing.choose(self._settings.embedder, self._home)
             if embedder is not None:
                 await store.attach(embedder)
         except RecollectError as exc:

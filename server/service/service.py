@@ -81,7 +81,7 @@ class Service:
         self.engine: Engine = engine or NoEngine()
         self.announce: Callable[[], None] = lambda: None
         """Called when the engine is reached, at an address that may be a new one, before the first request is answered."""
-        self._opener = StoreOpener(self.home, settings.embedder, embedder, eager=engine is not None)
+        self._opener = StoreOpener(settings, embedder, eager=engine is not None)
         self._store = OpeningStore(self._opener.open) if store is None else store
         agents = build_agents(settings.agents, settings.prompt_pack)
         self._agents = agents if engine is not None else {}

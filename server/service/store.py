@@ -82,6 +82,9 @@ class OpeningStore:
     async def stats(self, namespace: Namespace) -> NamespaceStats:
         return await (await self._store()).stats(namespace)
 
+    async def reembed(self, namespace: Namespace) -> int:
+        return await (await self._store()).reembed(namespace)
+
     async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:
         return await (await self._store()).drop(namespace)
 

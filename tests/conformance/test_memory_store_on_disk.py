@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,8 +18,6 @@ from recollect.memory import MemoryWrite, Namespace
 from tests.conftest import scaled
 
 NS = Namespace.parse("user/42")
-WRITER = Path(__file__).parent / "write_until_killed.py"
-STAGES = ("add", "update", "delete")
 
 
 def add(memory_id: str, text: str) -> MemoryWrite:
@@ -123,47 +119,6 @@ async def test_two_stores_that_write_at_once_share_one_sequence(tmp_path: Path, 
         await store.close()
     keys = table(tmp_path).to_table(columns=["key"])["key"].to_pylist()
     assert len(keys) == len(set(keys))
-
-
-async def _written_until_killed(root: Path, writer: str, acknowledgements: int) -> list[tuple[str, str]]:
-    """What a writing process acknowledged, as (operation, pair), before it was killed amid its writes."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(WRITER), str(root), writer),
-        stdout=asyncio.subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.getcwd()},
-    )
-    assert process.stdout is not None
-    lines = [await asyncio.wait_for(process.stdout.readline(), 60) for _ in range(acknowledgements)]
-    process.send_signal(signal.SIGKILL)
-    rest = (await process.stdout.read()).split(b"\n")
-    await process.wait()
-    whole = [line.decode().split() for line in [*lines, *rest[:-1]] if line.strip()]
-    return [(operation, pair) for operation, pair in whole]
-
-
-async def test_two_writers_that_are_killed_lose_double_and_halve_nothing(tmp_path: Path) -> None:
-    reached: dict[str, int] = {}
-    for round_ in range(scaled(5)):
-        writers = (_written_until_killed(tmp_path, f"r{round_}{process}", 12) for process in "ab")
-        for acknowledged in await asyncio.gather(*writers):
-            for operation, pair in acknowledged:
-                reached[pair] = max(reached.get(pair, 0), STAGES.index(operation))
-    store = LanceMemoryStore(tmp_path, HashEmbedder(8))
-    current = [record.id for record in await store.list(NS, limit=10_000)]
-    assert len(current) == len(set(current)), "a memory is there twice"
-    everything = table(tmp_path).to_table(columns=["id", "text", "seq_from", "seq_to"]).to_pylist()
-    halves: dict[tuple[str, int, str], set[str]] = {}
-    for row in everything:
-        pair, _, half = row["id"].rpartition("-")
-        halves.setdefault((pair, row["seq_from"], row["text"]), set()).add(half)
-    assert all(found == {"left", "right"} for found in halves.values()), "a batch was stored in part"
-    assert len(halves) == len({(pair, text) for pair, _, text in halves}), "an operation was done twice"
-    for pair, stage in reached.items():
-        done = {text.removeprefix(f"{pair} ") or "delete" for name, _, text in halves if name == pair}
-        assert any(STAGES.index(operation) >= stage for operation in done), f"{STAGES[stage]} of {pair} was acknowledged and is lost"
-        assert (f"{pair}-left" in current) == ("delete" not in done)
-    assert await store.seq(NS) == len(halves)
-    await store.close()
 
 
 async def test_many_single_writes_leave_few_fragments_and_superseded_versions_survive(tmp_path: Path) -> None:

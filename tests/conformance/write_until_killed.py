@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
-from pathlib import Path
 from typing import Literal
 
 from memory_store.embedders.hash import HashEmbedder
@@ -15,9 +15,9 @@ Op = Literal["add", "update", "delete"]
 HALVES = ("left", "right")
 
 
-async def main(root: Path, writer: str) -> None:
+async def main(root: str, writer: str, storage_options: dict[str, str]) -> None:
     """Several lanes at once, so that batches share commits; other processes write to the same namespace."""
-    store = LanceMemoryStore(root, HashEmbedder(8))
+    store = LanceMemoryStore(root, HashEmbedder(8), storage_options=storage_options)
 
     async def write(name: str, op: Op) -> None:
         text = "" if op == "delete" else f"{name} {op}"
@@ -38,4 +38,4 @@ async def main(root: Path, writer: str) -> None:
     await asyncio.gather(*(lane(number) for number in range(3)))
 
 
-asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+asyncio.run(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))
