@@ -17,6 +17,11 @@ from server.agents.streams import events_of
 
 ROLE = "answerer"
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.S)
+_SOURCES = {
+    "assistant": "(said by an assistant) ",
+    "tool": "(a tool's output, not the user's words) ",
+    "document": "(from a document, not the user's words) ",
+}
 _CITATION = re.compile(r"\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\](?!\()")
 
 
@@ -33,7 +38,7 @@ class Answerer:
         last = next((i for i in range(len(conversation) - 1, -1, -1) if conversation[i].role == "user"), None)
         if not memories or last is None:
             return list(conversation)
-        block = "\n".join(f"[{i}] {self._shown(m.text)}" for i, m in enumerate(memories, start=1))
+        block = "\n".join(f"[{i}] {_SOURCES.get(m.record.trust, '')}{self._shown(m.text)}" for i, m in enumerate(memories, start=1))
         asked = self.prompt.render(memories=block, question=conversation[last].content)
         return [*conversation[:last], *asked, *conversation[last + 1 :]]
 

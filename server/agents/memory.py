@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
 
-from recollect.memory import MAX_TEXT, MemoryWrite
+from recollect.memory import MAX_TEXT, Filters, MemoryWrite
 from recollect.messages import Message, last_user_text
 from recollect.settings import AgentSettings
 from recollect.trajectory import MemoryOp
@@ -22,6 +22,8 @@ from server.agents.updater import Updater
 from server.agents.verbatim import find_verbatim, words
 
 WRITER = "writer"
+FACTS = Filters(kind="semantic", trust=("operator", "user", "unknown"))
+"""What the policy may rewrite: what a tool, a document or an assistant said does not become a fact about the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class MemoryAgent:
         return cls(
             answerer=Answerer(settings.policy, answer, fence),
             retriever=Retriever(settings.retrieve, settings.memory_chars),
-            updater=Updater(settings.policy, operations, fence, Retriever(settings.related, settings.memory_chars, kind="semantic")),
+            updater=Updater(settings.policy, operations, fence, Retriever(settings.related, settings.memory_chars, FACTS)),
             writing=settings.writing,
             config_hash=config_hash("memory", resolved, used),
         )

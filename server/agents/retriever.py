@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recollect.memory import Filters, Kind, MemoryRecord, SearchHit
+from recollect.memory import Filters, MemoryRecord, SearchHit
 from recollect.trajectory import MemoryRef
 from server.agents.base import AgentContext
 
+ALL = Filters()
 QUERY_CHARS = 2_000
 """Of a longer text the end is searched for: what is asked stands after what was pasted."""
 
@@ -28,15 +29,15 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class Retriever:
-    """Hybrid search for the best `limit` memories (of one kind, or of all), of which as many are kept as `max_chars` hold."""
+    """Hybrid search for the best `limit` memories that `filters` let pass, of which as many are kept as `max_chars` hold."""
 
     limit: int
     max_chars: int
-    kind: Kind | None = None
+    filters: Filters = ALL
 
     async def search(self, query: str, ctx: AgentContext) -> list[Recalled]:
         """The memories found for `query`, oldest first. Raises EmbedderError: a failed search is not an empty one."""
-        hits = await ctx.store.search(ctx.namespace, query[-QUERY_CHARS:], limit=self.limit, filters=Filters(kind=self.kind))
+        hits = await ctx.store.search(ctx.namespace, query[-QUERY_CHARS:], limit=self.limit, filters=self.filters)
         return in_order(within(hits, self.max_chars))
 
 

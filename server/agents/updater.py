@@ -118,6 +118,8 @@ async def _change(operation: Operation, step: Step, ctx: AgentContext) -> tuple[
             "invalid_at": record.invalid_at,
             "provenance": provenance(ctx, step.index),
             "trust": "user",
+            "tags": record.tags,
+            "importance": record.importance,
         }
     )
     return op, write
