@@ -93,7 +93,7 @@ def from_arrow(table: pa.Table, namespace: str) -> list[Row]:
             int(fields["key"]) % MAX_BATCH,
             tuple(fields["terms"].split()),
             None if vectors is None or np.isnan(vectors[i, 0]) else vectors[i],
-            fields["born"],
+            fields.get("born"),
         )
         for i, fields in enumerate(table.drop_columns([VECTOR] if VECTOR in table.column_names else []).to_pylist())
     ]
@@ -122,8 +122,8 @@ def _record(fields: dict[str, Any], namespace: str) -> MemoryRecord:
         seq_to=None if fields["seq_to"] == OPEN else fields["seq_to"],
         provenance=Provenance.model_construct(**json.loads(fields["provenance"])),
         trust=fields["trust"],
-        tags=tuple(fields["tags"] or ()),
-        importance=fields["importance"],
+        tags=tuple(fields.get("tags") or ()),
+        importance=fields.get("importance"),
         content_hash=fields["content_hash"],
         valid_at=fields["valid_at"],
         invalid_at=fields["invalid_at"],

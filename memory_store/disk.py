@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from memory_store.arrow import VECTOR, from_arrow, schema, to_arrow
-from memory_store.location import Location, writing
+from memory_store.location import Location, lock_of, lost, mark_created, writing
 from memory_store.rows import MAX_BATCH, OPEN, Row, Space, last_seq
 from memory_store.view import View
 from recollect.errors import RecollectError, StorageFull
@@ -56,10 +56,17 @@ def opened(location: Location) -> Any:
 
 
 def exists(location: Location) -> bool:
-    """Whether the table was created."""
+    """Whether the table was created. Raises RecollectError if it was, and is not there any more."""
     if location.path is not None:
         versions = location.path / "_versions"
-        return versions.is_dir() and any(file.suffix == ".manifest" for file in versions.iterdir())
+        found = versions.is_dir() and any(file.suffix == ".manifest" for file in versions.iterdir())
+        if not found and lost(location):
+            raise RecollectError(
+                f"the folder {location.path} with memories was removed or moved away; put it back, or delete "
+                f"{lock_of(location.path)} to begin anew without them",
+                code="memories_lost",
+            )
+        return found
     try:
         opened(location)
     except (OSError, ValueError) as exc:
@@ -77,9 +84,11 @@ def create(location: Location, namespace: str, space: Space, rows: Sequence[Row]
 
     def write() -> Any:
         with writing(location):
-            return lance.write_dataset(
+            dataset = lance.write_dataset(
                 to_arrow(rows, fields), location.uri, mode="create", storage_options=location.storage_options, session=_session
             )
+            mark_created(location)
+            return dataset
 
     dataset = guarded(write)
     view = View.of(rows) if view_rows is None or len(rows) <= view_rows else None
@@ -225,4 +234,6 @@ def translated(exc: OSError | ValueError, what: str) -> RecollectError:
     full = getattr(exc, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(text in str(exc) for text in said)
     if full:
         return StorageFull(f"no space is left on the disk of {what}; nothing was stored. Free some and try again")
+    if getattr(exc, "errno", None) in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return RecollectError(f"{what} may not be written: {exc}; nothing was stored. Make it writable and try again", code="read_only")
     return RecollectError(f"{what} cannot be read or written: {exc}", code="storage_error")

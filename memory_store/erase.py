@@ -68,6 +68,7 @@ def drop(path: Path) -> None:
     """Remove a whole table. It is gone under its name at once, and from the disk when this returns."""
     if path.exists():
         with writing(Location.of(path), alone=True):
+            lock_of(path).write_bytes(b"")  # what is dropped is not lost
             doomed = path.with_name(f".{uuid.uuid4().hex}.dropped")
             path.rename(doomed)
             shutil.rmtree(doomed)

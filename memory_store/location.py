@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+CREATED = b"1"
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -64,6 +66,22 @@ def writing(location: Location, *, alone: bool = False) -> Generator[None]:
                 continue
             yield
             return
+
+
+def mark_created(location: Location) -> None:
+    """Note beside a table that it was created, so that its loss can be told from a namespace that was never written."""
+    if location.path is not None:
+        lock_of(location.path).write_bytes(CREATED)
+
+
+def lost(location: Location) -> bool:
+    """Whether a table that was created, and not dropped, is not there."""
+    return (
+        location.path is not None
+        and not location.path.exists()
+        and lock_of(location.path).exists()
+        and lock_of(location.path).read_bytes() == CREATED
+    )
 
 
 def _is(path: Path, descriptor: int) -> bool:

@@ -137,6 +137,7 @@ class NamespaceTable:
 
     def advance(self, snapshot: disk.Snapshot) -> None:
         """Take over a state that this process wrote itself, unless a newer one was read meanwhile."""
+        self._identity = self._identity or self._folder()
         if self._snapshot is None or snapshot.version > self._snapshot.version:
             too_large = snapshot.view is not None and len(snapshot.view) > self.view_rows
             self._snapshot = replace(snapshot, view=None) if too_large else snapshot

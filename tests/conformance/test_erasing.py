@@ -124,6 +124,22 @@ async def test_a_dropped_namespace_leaves_nothing_and_can_begin_anew(tmp_path: P
         await store.close()
 
 
+async def test_another_store_that_held_a_dropped_namespace_sees_the_new_one(tmp_path: Path) -> None:
+    store, other = await _filled(tmp_path), LanceMemoryStore(tmp_path, HashEmbedder())
+    try:
+        assert len(await other.list(HOME)) == 14
+        await store.drop(HOME)
+        assert await other.list(HOME) == []
+        for number in range(15):
+            await store.apply(HOME, [_add(f"m{number}", "begun anew")])
+        assert {record.text for record in await other.list(HOME)} == {"begun anew"}
+        assert (await other.apply(HOME, [_add("mine", "by the other")])).seq == 16
+        assert len(await store.list(HOME)) == 16
+    finally:
+        await store.close()
+        await other.close()
+
+
 async def test_what_is_written_while_a_namespace_is_dropped_is_in_the_new_one(tmp_path: Path) -> None:
     store = await _filled(tmp_path)
     try:
