@@ -84,9 +84,10 @@ class EngineSettings(Frozen):
 class EmbedderSettings(Frozen):
     """How texts become vectors. auto: a MiniLM installed or exported under the home, else full text only, with a warning."""
 
-    kind: Literal["auto", "onnx", "endpoint", "hash", "none"] = "auto"
+    kind: Literal["auto", "onnx", "endpoint", "sentence-transformers", "hash", "none"] = "auto"
     model: str = ""
-    """A folder with model.onnx and tokenizer.json, a hub id, or the endpoint's model name."""
+    """A folder with model.onnx and tokenizer.json, the endpoint's model name, or a model of sentence-transformers (folder or hub id;
+    in the trainer's environment only, because it needs torch)."""
     url: Annotated[str, AfterValidator(_http_url_if_set)] = ""
     api_key: str = Field(default="", repr=False)
 

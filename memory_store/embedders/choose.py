@@ -43,6 +43,8 @@ async def choose(settings: EmbedderSettings, home: Path) -> Embedder | None:
         return HashEmbedder()
     if settings.kind == "endpoint":
         return await EndpointEmbedder.open(settings.url, settings.model, settings.api_key)
+    if settings.kind == "sentence-transformers":
+        return await asyncio.to_thread(_open_sentence_transformers, settings.model)
     if settings.kind == "onnx":
         return await asyncio.to_thread(_open_onnx, _local_folder(settings.model))
     if settings.model:
@@ -67,6 +69,12 @@ def _open_onnx(folder: Path) -> Embedder:
     from memory_store.embedders.onnx import OnnxEmbedder
 
     return OnnxEmbedder(folder)
+
+
+def _open_sentence_transformers(model: str) -> Embedder:
+    from memory_store.embedders.sentence_transformers import SentenceTransformersEmbedder
+
+    return SentenceTransformersEmbedder(model)
 
 
 def _exported(home: Path) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from recollect.memory import Namespace
@@ -40,6 +41,8 @@ class AgentContext:
     channel: str = "chat"
     salt: str | None = None
     session: str | None = None
+    at: datetime | None = None
+    """When the user said it; None where nobody knows, as in generated tasks."""
 
 
 @dataclass(frozen=True, slots=True)

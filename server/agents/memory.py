@@ -102,8 +102,15 @@ class MemoryAgent:
 
 
 def _episode(text: str, position: int, step: int, ctx: AgentContext) -> MemoryWrite:
-    origin = provenance(ctx, step)
-    return MemoryWrite(op="add", id=memory_id(ctx, step, position), text=text, kind="episodic", provenance=origin, trust="user")
+    return MemoryWrite(
+        op="add",
+        id=memory_id(ctx, step, position),
+        text=text,
+        kind="episodic",
+        valid_at=ctx.at,
+        provenance=provenance(ctx, step),
+        trust="user",
+    )
 
 
 def joined_user_turns(messages: Sequence[Message]) -> list[Message]:

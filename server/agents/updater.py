@@ -10,6 +10,7 @@ from recollect.memory import MemoryRecord, MemoryWrite
 from recollect.trajectory import MemoryOp, Step
 from server.agents import operations
 from server.agents.base import AgentContext, AgentRequest
+from server.agents.dates import dated
 from server.agents.fence import Fence
 from server.agents.memory_ids import memory_id, provenance
 from server.agents.operations import Operation
@@ -95,8 +96,9 @@ async def _add(operation: Operation, new_id: str, step: Step, ctx: AgentContext)
     existing = await find_verbatim(operation.text, ctx)
     if existing is not None and existing.id != new_id:
         return MemoryOp(op="add", id=existing.id, text=operation.text, applied=False), None
-    write = MemoryWrite(op="add", id=new_id, text=operation.text, provenance=provenance(ctx, step.index), trust="user")
-    return MemoryOp(op="add", id=new_id, text=operation.text), write
+    text, day = dated(operation.text, ctx.at)
+    write = MemoryWrite(op="add", id=new_id, text=text, valid_at=day, provenance=provenance(ctx, step.index), trust="user")
+    return MemoryOp(op="add", id=new_id, text=text), write
 
 
 async def _change(operation: Operation, step: Step, ctx: AgentContext) -> tuple[MemoryOp, MemoryWrite | None]:
@@ -107,14 +109,15 @@ async def _change(operation: Operation, step: Step, ctx: AgentContext) -> tuple[
     op = MemoryOp.model_validate({"op": operation.op, "id": target, "text": operation.text})
     if record is None or (operation.op == "update" and _same(record, operation.text)):
         return op.model_copy(update={"applied": False}), None
+    text, day = dated(operation.text, ctx.at)
     write = MemoryWrite.model_validate(
         {
             "op": operation.op,
             "id": record.id,
-            "text": operation.text,
+            "text": text,
             "kind": record.kind,
             "metadata": record.metadata,
-            "valid_at": record.valid_at,
+            "valid_at": day or record.valid_at,
             "invalid_at": record.invalid_at,
             "provenance": provenance(ctx, step.index),
             "trust": "user",
@@ -122,7 +125,7 @@ async def _change(operation: Operation, step: Step, ctx: AgentContext) -> tuple[
             "importance": record.importance,
         }
     )
-    return op, write
+    return op.model_copy(update={"text": text}), write
 
 
 def _same(record: MemoryRecord, text: str) -> bool:

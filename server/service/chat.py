@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from recollect.errors import NotFound, StorageFull
@@ -93,6 +94,7 @@ class Chat:
                 channel=request.channel,
                 salt=None if request.identity.tenant == LOCAL_TENANT else request.identity.tenant,
                 session=request.session,
+                at=datetime.now(UTC),
             ),
             session=request.session,
             seq_before=seq,

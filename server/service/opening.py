@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from memory_store.embedders.base import Embedder
-from recollect.errors import RecollectError
+from recollect.errors import ConfigurationError, RecollectError
 from recollect.settings import Settings
 from recollect.stores import LocalStore
 
@@ -20,7 +20,16 @@ class StoreOpener:
     """Opens the store; an embedder that must first be exported is given to it later."""
 
     def __init__(self, settings: Settings, embedder: Embedder | None, *, eager: bool) -> None:
-        """`eager`: load LanceDB at once too, not with the first request that needs it; it takes a second and 200 MB."""
+        """`eager`: load LanceDB at once too, not with the first request that needs it; it takes a second and 200 MB.
+
+        Raises ConfigurationError for an embedder that needs torch.
+        """
+        if settings.embedder.kind == "sentence-transformers":
+            raise ConfigurationError(
+                "embedder.kind sentence-transformers needs torch, which the server does without; give it the model as ONNX "
+                "(embedder.kind=onnx), or an endpoint",
+                param="embedder.kind",
+            )
         self._home = settings.home.resolve()
         self._settings = settings
         self._embedder = embedder

@@ -55,7 +55,7 @@ async def _check(place: Location, rounds: int) -> None:
             for operation, pair in acknowledged:
                 reached[pair] = max(reached.get(pair, 0), STAGES.index(operation))
     store = LanceMemoryStore(place.uri, HashEmbedder(8), storage_options=dict(place.options))
-    current = [record.id for record in await store.list(NS, limit=10_000)]
+    current = [record.id async for record in store.export(NS)]
     assert len(current) == len(set(current)), "a memory is there twice"
     everything = opened(place / NS.tenant / f"{table_name(NS)}.lance").to_table(columns=["id", "text", "seq_from", "seq_to"]).to_pylist()
     halves: dict[tuple[str, int, str], set[str]] = {}

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from recollect.memory import LOCAL_TENANT
 from recollect.policy import Policy
@@ -79,14 +80,14 @@ class Environment:
         for number, turn in enumerate(self.task.conversation):
             told, context = (
                 AgentRequest(messages=turn.messages, sampling=self.sampling),
-                self._context(f"{identity}.{number}", turn.session),
+                self._context(f"{identity}.{number}", turn.session, turn.at),
             )
             await agent.acknowledge(told, context)
             await agent.remember(told, turn.reply, context)
         asked = AgentRequest(messages=self.task.request, sampling=self.sampling)
-        return "".join([event.text async for event in agent.run(asked, self._context(identity, self.task.session))])
+        return "".join([event.text async for event in agent.run(asked, self._context(identity, self.task.session, self.task.at))])
 
-    def _context(self, identity: str, session: str | None) -> AgentContext:
+    def _context(self, identity: str, session: str | None, at: datetime | None) -> AgentContext:
         recorder = Recorder(trajectory_id=identity)
         self._recorders.append(recorder)
         return AgentContext(
@@ -98,6 +99,7 @@ class Environment:
             channel=CHANNEL,
             salt=None if self.task.namespace.tenant == LOCAL_TENANT else self.task.namespace.tenant,
             session=session or self.task.id,
+            at=at,
         )
 
     def _steps(self) -> list[Step]:

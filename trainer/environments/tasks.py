@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -17,6 +18,8 @@ class Turn(Frozen):
     messages: tuple[Message, ...]
     reply: str = ""
     session: str | None = None
+    at: datetime | None = None
+    """When it was said, if that is known."""
 
 
 class Task(Frozen):
@@ -33,6 +36,8 @@ class Task(Frozen):
     conversation: tuple[Turn, ...] = ()
     request: tuple[Message, ...]
     session: str | None = None
+    """Of the request."""
+    at: datetime | None = None
     """Of the request."""
     gold: tuple[str, ...] = Field(min_length=1)
     source: Literal["logged", "generated"]
