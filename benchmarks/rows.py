@@ -73,7 +73,8 @@ def _near(vectors: Vectors, distance: float, rng: np.random.Generator) -> Vector
     for start in range(0, len(vectors), 10_000):
         part = vectors[start : start + 10_000]
         noise: Vectors = rng.standard_normal(part.shape, np.float32)
-        found[start : start + 10_000] = unit(part + noise * np.float32(distance / DIMENSION**0.5))
+        noise *= distance / DIMENSION**0.5
+        found[start : start + 10_000] = unit(part + noise)
     return found
 
 
