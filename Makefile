@@ -13,6 +13,10 @@ SOURCES := $(shell git ls-files 'recollect/*' 'memory_store/*' 'server/*' 'clien
 	@scripts/setup serve
 	@touch $@
 
+.venvs/peers/.ready: scripts/setup requirements/peers.txt
+	@scripts/setup peers
+	@touch $@
+
 setup: .venv/.ready
 
 demo: .venv/.ready ## The whole loop on the bundled seed model, in one terminal
@@ -36,7 +40,7 @@ check: .venv/.ready ## Lint, format, types, import direction
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: .venv/.ready ## Figures of docs/benchmarks.md
+bench: .venv/.ready .venvs/peers/.ready ## Figures of docs/benchmarks.md
 	$(BIN)/python -m benchmarks $(ARGS)
 
 learn: .venv/.ready ## Three seeds of training, with confidence intervals

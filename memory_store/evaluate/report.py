@@ -12,7 +12,8 @@ LOCOMO_CATEGORIES = {"1": "multi-hop", "2": "temporal", "3": "open-domain", "4":
 
 def table(evaluation: Evaluation) -> Group:
     """One row per category and mode, and a line on what was left out."""
-    shown = Table(title=f"Evidence retrieval, {evaluation.format} format, embedder {evaluation.embedder or 'none (text only)'}")
+    crowd = f", {evaluation.distractors} times as many turns of others" if evaluation.distractors else ""
+    shown = Table(title=f"Evidence retrieval, {evaluation.format} format, embedder {evaluation.embedder or 'none (text only)'}{crowd}")
     shown.add_column("category")
     shown.add_column("questions", justify="right")
     shown.add_column("mode")

@@ -37,13 +37,13 @@ def test_a_longmemeval_file_is_read_with_the_turns_that_hold_the_answer() -> Non
 
 
 async def test_every_mode_finds_the_evidence_of_the_small_files() -> None:
-    evaluation = await evaluate(read(LOCOMO), HashEmbedder())
+    (evaluation,) = await evaluate(read(LOCOMO), HashEmbedder())
     assert (evaluation.questions, evaluation.without_evidence, evaluation.unresolved_evidence) == (6, 1, 2)
     assert set(evaluation.scores) == {"text", "dense", "hybrid"}
     for scores in evaluation.scores.values():
         assert [(name, score.questions) for name, score in scores.items()] == [("1", 1), ("2", 1), ("3", 1), ("4", 1), ("5", 1), ("1-4", 4)]
     text = evaluation.scores["text"]
-    alone = (await evaluate(read(LOCOMO), None, context=False)).scores["text"]["1"]
+    alone = (await evaluate(read(LOCOMO), None, context=False))[0].scores["text"]["1"]
     assert (alone.recall[1], alone.recall[5]) == (0.5, 0.5)
     assert (text["4"].recall[1], text["4"].mrr, text["1"].recall[1], text["1"].recall[5]) == (1.0, 1.0, 0.5, 1.0)
     mean = sum(text[category].recall[10] for category in "1234") / 4
@@ -52,7 +52,7 @@ async def test_every_mode_finds_the_evidence_of_the_small_files() -> None:
 
 async def test_without_an_embedder_text_alone_is_measured_and_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
-    evaluation = await evaluate(read(LONGMEMEVAL), None, lambda _, done, of: told.append((done, of)))
+    (evaluation,) = await evaluate(read(LONGMEMEVAL), None, lambda _, done, of: told.append((done, of)))
     assert list(evaluation.scores) == ["text"]
     assert evaluation.scores["text"]["all"].questions == 2
     assert told == [(0, 2), (1, 2), (2, 2)]
