@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
+from recollect.audit import AuditOptions, StoreAudit, Tell
 from recollect.memory import (
     Applied,
     Filters,
@@ -102,6 +103,10 @@ class LocalStore(MemoryStore, Protocol):
 
     async def stats(self, namespace: Namespace) -> NamespaceStats:
         """The size of a namespace; all zero for one never written."""
+        ...
+
+    async def audit(self, namespace: Namespace, options: AuditOptions, tell: Tell) -> StoreAudit:
+        """Duplicates, contradictions, secrets and sizes of a namespace. `tell` is called in another thread."""
         ...
 
     async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
+from recollect.audit import AuditOptions, StoreAudit, Tell
 from recollect.memory import Applied, Filters, Kind, MemoryRecord, MemoryWrite, Namespace, NamespaceStats, Ranking, SearchHit, SearchMode
 from recollect.stores import LocalStore, MemoryStore
 
@@ -81,6 +82,9 @@ class OpeningStore:
 
     async def stats(self, namespace: Namespace) -> NamespaceStats:
         return await (await self._store()).stats(namespace)
+
+    async def audit(self, namespace: Namespace, options: AuditOptions, tell: Tell) -> StoreAudit:
+        return await (await self._store()).audit(namespace, options, tell)
 
     async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:
         return await (await self._store()).drop(namespace)
