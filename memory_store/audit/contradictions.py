@@ -26,7 +26,7 @@ from memory_store.terms import stem
 from recollect.memory import MemoryRecord
 
 MAX_WORDS = 24
-MAX_SPAN = 3
+MAX_SPAN = 4
 """Words of a value."""
 MIN_COSINE = 0.5
 """Where both have vectors: facts that differ in one place are far above it, unless their words mean something else."""
@@ -39,15 +39,18 @@ def _stems(words: str) -> frozenset[str]:
     return frozenset(stem(word) for word in words.split())
 
 
-_HAS_ONE = frozenset(("live", "work", "born", "prefer")) | _stems("married engaged")
-"""What has one value at a time, as verbs, directly before the value or two words before it;"""
+_ONCE = _stems("born died founded created invented written performed developed")
+"""What happened once: of these the past has one value too."""
+_HAS_ONE = frozenset(("live", "work")) | _ONCE | _stems("prefer married engaged located citizen associated affiliated position")
+"""What has one value at a time, up to three words before it ("is associated with the sport of");"""
 _IS_ONE = _stems(
     """
     name birthday age job occupation profession employer address phone number email diet religion nationality hometown height
-    weight size salary title deadline password code manager boss
+    weight size salary title deadline password code manager boss author director chairperson president chancellor minister king
+    queen mayor governor ceo officer head capital headquarters founder creator owner developer
     """
 )
-"""as nouns, before "is";"""
+"""as nouns, somewhere before "is";"""
 _NAMED = _stems("called named")
 """and as what comes after "is"."""
 _EVENTS = _stems(
@@ -56,7 +59,9 @@ _EVENTS = _stems(
     get got make made take took book booked spend spent finish finished win won
     """
 )
-_NO_VALUE = frozenset(("as", "with", "from", "and", "or", "but", "because", "if", "be", "alone"))
+_JOINS = frozenset(("and", "or", "but", "because", "if"))
+"""After one of these something else is told."""
+_NO_VALUE = _JOINS | {"as", "with", "from", "be", "alone"}
 """A span that begins so is no value of the relation before it."""
 
 
@@ -124,7 +129,7 @@ def _begins_before_end(one: MemoryRecord, other: MemoryRecord) -> bool:
 def _role(before: tuple[str, ...], span: tuple[str, ...], said: Statement) -> Difference | None:
     """What a span is of its statement: a number or a date of what did not just happen, the value of a relation, or neither."""
     happened = bool(_EVENTS & set(before)) and "be" not in before  # not so "the meeting is on Monday"
-    if said.introduces or span[0] in _NO_VALUE or happened:
+    if said.introduces or happened or span[0] in _NO_VALUE or _JOINS & set(span):
         return None
     if all(is_number(word) for word in span):
         return "number" if len(before) > 1 else None
@@ -132,16 +137,17 @@ def _role(before: tuple[str, ...], span: tuple[str, ...], said: Statement) -> Di
         return "date" if len(before) > 1 else None
     if any(is_number(word) or is_date(word) for word in span):
         return None
-    return "value" if _has_one_value(before) and (not said.past or "born" in before) else None
+    return "value" if _has_one_value(before) and (not said.past or _ONCE & set(before)) else None
 
 
 def _has_one_value(before: tuple[str, ...]) -> bool:
     """Whether what follows these words is the value of something that has one at a time."""
-    if len(before) > 1 and _HAS_ONE & set(before[-2:]) and before[0] not in _HAS_ONE:
+    near = set(before[1:][-3:])
+    if near & _HAS_ONE and not near & _JOINS:
         return True
     if len(before) > 2 and before[-1] in _NAMED and before[-2] == "be":
         return True
-    return len(before) > 2 and before[-1] == "be" and ("favourite" in before or bool(_IS_ONE & set(before[-3:-1])))
+    return len(before) > 2 and before[-1] == "be" and ("favourite" in before or bool(_IS_ONE & set(before)))
 
 
 def _conflict(differ_in: Difference, one: Statement, other: Statement) -> bool:

@@ -31,7 +31,7 @@ def loops(records: Sequence[MemoryRecord], log: Recalled, fences: Iterable[Fence
         recalls = log.by_trajectory.get(record.provenance.trajectory_id or "")
         traced += recalls is not None
         untraced += recalls is None and record.provenance.trajectory_id is not None
-        if any(fence.strip(f"{record.text}\n") != f"{record.text}\n" for fence in fences):
+        if any(fence.strip(record.text) != record.text for fence in fences):
             found.append(RecallLoop(memory=Shown.of(record, hidden), reason="fence"))
             continue
         others = ((memory_id, seen) for memory_id, seen in sorted(recalls or ()) if memory_id != record.id)

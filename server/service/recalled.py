@@ -33,20 +33,23 @@ class Recalled:
 def recalled(root: Path, namespace: Namespace, advance: Callable[[int], None] = lambda _: None) -> Recalled:
     """Read the log once, keeping of each trajectory only what it recalled. Blocking. `advance` is told of events read.
 
-    A trajectory that was forgotten recalls nothing any more. Lines that cannot be read are counted.
+    A forgotten trajectory is left out: what it recalled is not in the log any more. Lines that cannot be read are counted.
     """
     found: dict[str, frozenset[Recall]] = {}
+    forgotten: set[str] = set()
     since: datetime | None = None
     corrupt: list[CorruptLine] = []
     for number, event in enumerate(read_events(root, corrupt=corrupt.append)):
         if number % EVENTS == 0:
             advance(number)
         since = event.ts if since is None else min(since, event.ts)
+        if event.kind == "redaction":
+            forgotten.add(event.trajectory_id)
         body = event.body
         begins = event.kind == "trajectory" and (body["tenant"], body["namespace"]) == (namespace.tenant, str(namespace))
         if begins or (event.kind == "steps" and event.trajectory_id in found):
             found[event.trajectory_id] = found.get(event.trajectory_id, frozenset()) | _recalls(body)
-    return Recalled(found, since, len(corrupt))
+    return Recalled({i: recalls for i, recalls in found.items() if i not in forgotten}, since, len(corrupt))
 
 
 def _recalls(body: Mapping[str, Any]) -> frozenset[Recall]:

@@ -27,6 +27,8 @@ OPPOSED = (
     ("Ada's favourite colour is blue", "Ada's favorite colour is red", "value"),
     ("Ada works as a nurse", "Ada works as a teacher", "value"),
     ("Ada was born in Rome", "Ada was born in Oslo", "value"),
+    ("The author of Kelbo is Bo Smith", "The author of Kelbo is Al", "value"),
+    ("Bo is associated with the sport of chess", "Bo is associated with the sport of golf", "value"),
     ("Ada was born in 1980", "Ada was born in 1981", "date"),
     ("The meeting is on Monday", "The meeting is on Friday", "date"),
     ("My phone number is 555-1234", "My phone number is 555-9876", "number"),
@@ -51,6 +53,7 @@ AGREEING = (
     ("I used to live in Lisbon", "I live in Oslo"),
     ("Room 12 is blue", "Room 14 is blue"),
     ("Ada works as a nurse", "Ada works at Acme"),
+    ("I live in Oslo and like tea", "I live in Oslo and have dogs"),
     ("Ada's favourite colour is blue", "Ada's favourite food is sushi"),
     ("", "Ada"),
 )
