@@ -34,10 +34,19 @@ def held(snapshot: Snapshot | None) -> Held:
     """Read it, from the files and not into the views that searches keep. Blocking; run it in a thread."""
     if snapshot is None:
         return Held(0, (), (), np.zeros((0, 0), np.float32))
-    table = snapshot.dataset.to_table().sort_by("key")
-    rows = from_arrow(table.drop_columns([VECTOR] if VECTOR in table.column_names else []), snapshot.namespace)
-    places = [place for place, seq_to in enumerate(table["seq_to"].to_pylist()) if seq_to == OPEN]
-    vectors = matrix(table.select([VECTOR]).take(places)) if VECTOR in table.column_names and places else None
-    found = np.zeros((len(places), 0), np.float32) if vectors is None else normal(np.nan_to_num(vectors, copy=False))
-    versions = [row.record for row in rows if not row.tombstone]
-    return Held(snapshot.seq, versions, [rows[place].record for place in places], found)
+    columns = [name for name in snapshot.dataset.schema.names if name != VECTOR]
+    table = snapshot.dataset.to_table(columns=columns).sort_by("key")
+    records = [row.record for row in from_arrow(table, snapshot.namespace) if not row.tombstone]
+    current = [record for record in records if record.seq_to is None]
+    return Held(snapshot.seq, records, current, _vectors(snapshot, len(current)))
+
+
+def _vectors(snapshot: Snapshot, rows: int) -> Floats:
+    """The vectors of the current rows in the order of their keys. Read apart: a table that is sorted with them holds them twice."""
+    if VECTOR not in snapshot.dataset.schema.names or not rows:
+        return np.zeros((rows, 0), np.float32)
+    table = snapshot.dataset.to_table(columns=["key", VECTOR], filter=f"seq_to = {OPEN}")
+    found = matrix(table)
+    assert found is not None
+    order = np.argsort(np.asarray(table["key"]))
+    return normal(np.nan_to_num(found, copy=False)[order])
