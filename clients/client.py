@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 import httpx
 from pydantic import Field
 
+from clients.audit import MemoryAudits
 from clients.import_formats import Imported
 from recollect.errors import (
     Conflict,
@@ -74,6 +75,7 @@ class RecollectClient:
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._base_url = base_url.rstrip("/")
         self._http = httpx.AsyncClient(base_url=self._base_url, headers=headers, timeout=timeout_s, trust_env=False)
+        self.audits = MemoryAudits(self._http, error_of)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Memories of other systems, read from their files: Recollect's own export, mem0's, the MCP memory server's, Markdown.
+"""Memories of other systems, read from their files: Recollect's own export (also as Parquet), mem0's, the MCP memory server's, Markdown.
 
 Ids are the source's own where they can be ours, else a hash of what is imported: importing a file twice adds nothing.
 """
@@ -15,8 +15,9 @@ from typing import Any, cast
 
 from pydantic import Field
 
+from clients.parquet import PARQUET, rows
 from recollect.errors import InvalidRequest
-from recollect.memory import MAX_TEXT, MEMORY_ID, Kind, Scalar
+from recollect.memory import MAX_TEXT, MEMORY_ID, Kind, Scalar, Trust
 from recollect.model import Frozen
 
 _BULLET = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
@@ -30,6 +31,10 @@ class Imported(Frozen):
     text: str
     kind: Kind = "semantic"
     metadata: dict[str, Scalar] = Field(default_factory=dict[str, Scalar])
+    tags: tuple[str, ...] = ()
+    importance: float | None = None
+    trust: Trust | None = None
+    """None: the user's."""
     valid_at: datetime | None = None
     invalid_at: datetime | None = None
     session: str | None = None
@@ -41,6 +46,8 @@ def read_memories(path: Path) -> list[Imported]:
         found = [memory for file in sorted(path.rglob("*.md")) for memory in _markdown(file, path)]
     elif path.suffix.lower() in (".md", ".markdown"):
         found = list(_markdown(path, path.parent))
+    elif path.suffix.lower() == PARQUET:
+        found = [memory for number, row in enumerate(rows(path)) for memory in _item(row, f"{path}: [{number}]")]
     else:
         found = list(_structured(path))
     if not found:
@@ -88,13 +95,16 @@ def _item(item: Any, place: str) -> Iterator[Imported]:
 
 def _own(item: dict[str, Any], place: str) -> Iterator[Imported]:
     """A line of `recollect memory export`."""
-    provenance = _object(item, "provenance", place)
+    provenance, trust = _object(item, "provenance", place), item.get("trust")
     yield _memory(
         place,
         item["text"],
         item.get("id"),
         kind=item.get("kind", "semantic"),
         metadata=_object(item, "metadata", place),
+        tags=item.get("tags") or (),
+        importance=item.get("importance"),
+        trust=None if trust == "operator" else trust,  # who imports it is no operator of the server
         valid_at=item.get("valid_at"),
         invalid_at=item.get("invalid_at"),
         session=provenance.get("session"),

@@ -6,6 +6,7 @@ import asyncio
 import builtins
 import importlib
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from memory_store.query import check_range, check_reach, prepared, vectors_of
 from memory_store.rows import Space
 from memory_store.table import NamespaceTable
 from memory_store.writer import Writer
-from recollect.errors import ConfigurationError, EmbedderError
+from recollect.audit import AuditOptions, StoreAudit, Tell, untold
+from recollect.errors import ConfigurationError, EmbedderError, RecollectError
 from recollect.memory import (
     Applied,
     Filters,
@@ -216,6 +218,23 @@ class LanceMemoryStore:
 
         snapshot = await (await self._table(namespace)).table.snapshot()
         return await asyncio.to_thread(upkeep.stats, snapshot) if snapshot else NamespaceStats()
+
+    async def audit(self, namespace: Namespace, options: AuditOptions = AuditOptions(), tell: Tell = untold) -> StoreAudit:
+        """Duplicates, contradictions, secrets and sizes. `tell` is called in another thread, which ends soon after a cancellation."""
+        from memory_store.audit import held, run
+
+        snapshot = await (await self._table(namespace)).table.snapshot()
+        given_up = threading.Event()
+
+        def told(part: str, done: int, total: int) -> None:
+            if given_up.is_set():
+                raise RecollectError("the audit was given up", code="given_up")
+            tell(part, done, total)
+
+        try:
+            return await asyncio.to_thread(lambda: run.audit(held.held(snapshot), options, told))
+        finally:
+            given_up.set()
 
     async def drop(self, namespace: Namespace) -> builtins.list[MemoryRecord]:
         """Erase a whole namespace, its name on the disk included; returns what was erased."""

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from recollect.cli_audit import audit
 from recollect.cli_client import Url, ask
 from recollect.cli_reembed import reembed
 from recollect.cli_screen import Screen
@@ -17,6 +18,7 @@ from recollect.cli_transfer import Whose, export, import_
 from recollect.memory import Kind, MemoryRecord, SearchMode
 
 app = typer.Typer(help="The memories of the running server.", no_args_is_help=True, add_completion=False)
+app.command("audit")(audit)
 app.command("export")(export)
 app.command("import")(import_)
 app.command()(reembed)

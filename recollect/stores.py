@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
+from recollect.audit import AuditOptions, StoreAudit, Tell
 from recollect.memory import (
     Applied,
     Filters,
@@ -109,6 +110,9 @@ class LocalStore(MemoryStore, Protocol):
 
         Raises ConfigurationError without an embedder.
         """
+
+    async def audit(self, namespace: Namespace, options: AuditOptions, tell: Tell) -> StoreAudit:
+        """Duplicates, contradictions, secrets and sizes of a namespace. `tell` is called in another thread."""
         ...
 
     async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:

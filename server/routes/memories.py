@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
 
 from recollect.errors import InvalidRequest
-from recollect.memory import Kind, MemoryWrite, Namespace, Provenance, SearchMode
+from recollect.memory import Kind, MemoryWrite, Namespace, Provenance, SearchMode, Trust
 from server.identity import parse_namespace
 from server.routes.limits import MAX_METADATA_VALUE, MAX_QUERY
 from server.routes.wire import Body, ServiceDep, batched_write, identity_of, memory_object, only_known_query, single_write
@@ -54,6 +54,9 @@ class BatchItem(Body):
     text: str
     kind: Kind = "semantic"
     metadata: Annotated[dict[str, MetadataValue], Field(max_length=64)] | None = None
+    tags: list[str] | None = None
+    importance: float | None = None
+    trust: Trust = "user"
     valid_at: Annotated[datetime | None, Field(strict=False)] = None
     invalid_at: Annotated[datetime | None, Field(strict=False)] = None
     session: Annotated[str, Field(max_length=256)] | None = None
@@ -137,10 +140,10 @@ async def add_memories(body: BatchBody, request: Request, service: ServiceDep) -
         writes.append(
             MemoryWrite(
                 op="add",
-                **item.model_dump(exclude={"metadata", "session"}),
+                **item.model_dump(exclude={"metadata", "session", "tags"}),
                 metadata=item.metadata or {},
+                tags=tuple(item.tags or ()),
                 provenance=Provenance(channel="import", session=item.session),
-                trust="user",
             )
         )
     with batched_write():

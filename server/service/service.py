@@ -21,6 +21,7 @@ from server.adapters import Adapters
 from server.agents.base import Agent
 from server.agents.registry import build_agents
 from server.engines.base import Engine
+from server.service.audit import Auditing
 from server.service.chat import Chat
 from server.service.direct import Direct
 from server.service.feedback import FeedbackBook
@@ -106,6 +107,7 @@ class Service:
         )
         self.memories = Memories(self._store, self.chat.pending)
         self.forgetting = Forgetting(self.home, self._store, self._log, registry, self.chat.pending, self.chat.quiet)
+        self.auditing = Auditing(self.home, self._store, self.memories, self.forgetting, self.chat.pending)
         self.feedback = FeedbackBook(self._log, known, kept=settings.log.enabled)
         self._watching: asyncio.Task[None] | None = None
 

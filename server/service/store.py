@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
+from recollect.audit import AuditOptions, StoreAudit, Tell
 from recollect.memory import Applied, Filters, Kind, MemoryRecord, MemoryWrite, Namespace, NamespaceStats, Ranking, SearchHit, SearchMode
 from recollect.stores import LocalStore, MemoryStore
 
@@ -84,6 +85,9 @@ class OpeningStore:
 
     async def reembed(self, namespace: Namespace) -> int:
         return await (await self._store()).reembed(namespace)
+
+    async def audit(self, namespace: Namespace, options: AuditOptions, tell: Tell) -> StoreAudit:
+        return await (await self._store()).audit(namespace, options, tell)
 
     async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:
         return await (await self._store()).drop(namespace)

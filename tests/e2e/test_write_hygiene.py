@@ -53,6 +53,10 @@ async def test_nothing_recalled_is_stored_and_hardly_anything_twice(tmp_path: Pa
             assert not [record.text for record in records if any(mark in record.text for mark in MARKS)]
             assert set(said) <= {" ".join(turn.lower().split()) for turn in turns}
             stored += len(records)
+            if number % 20 == 0:  # an audit reads the whole log
+                await served.logged()
+                loops = (await served.service.auditing.audit(Namespace(parts=(("user", f"u{number}"),)))).loops
+                assert (loops.count, loops.untraced, loops.traced) == (0, 0, len(records))
             doubled += len(records) - len(said)
         fed_back = sum("</memory>" in str(item.trajectory.request) for item in await served.logged())
     assert fed_back > 0, "nothing was fed back: the test shows nothing"
