@@ -75,7 +75,7 @@ def _check_ranking(ranking: Ranking) -> None:
 def check_reach(reach: int) -> None:
     """Refuse a number of neighbours out of range. Raises InvalidRequest."""
     if not 0 <= reach <= MAX_REACH:
-        raise InvalidRequest(f"{reach} neighbours on either side; use 0 to {MAX_REACH}", param="neighbours")
+        raise InvalidRequest(f"reach is {reach}; use 0 to {MAX_REACH} neighbours on either side", param="reach")
 
 
 async def vectors_of(embedder: Embedder | None, writes: Sequence[MemoryWrite]) -> Mapping[str, Vector]:
