@@ -16,7 +16,7 @@ from typing import Any, cast
 from pydantic import Field
 
 from recollect.errors import InvalidRequest
-from recollect.memory import MAX_TEXT, MEMORY_ID, Kind, Scalar
+from recollect.memory import MAX_TEXT, MEMORY_ID, Kind, Scalar, Trust
 from recollect.model import Frozen
 
 _BULLET = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
@@ -30,6 +30,10 @@ class Imported(Frozen):
     text: str
     kind: Kind = "semantic"
     metadata: dict[str, Scalar] = Field(default_factory=dict[str, Scalar])
+    tags: tuple[str, ...] = ()
+    importance: float | None = None
+    trust: Trust | None = None
+    """None: the user's."""
     valid_at: datetime | None = None
     invalid_at: datetime | None = None
     session: str | None = None
@@ -88,13 +92,16 @@ def _item(item: Any, place: str) -> Iterator[Imported]:
 
 def _own(item: dict[str, Any], place: str) -> Iterator[Imported]:
     """A line of `recollect memory export`."""
-    provenance = _object(item, "provenance", place)
+    provenance, trust = _object(item, "provenance", place), item.get("trust")
     yield _memory(
         place,
         item["text"],
         item.get("id"),
         kind=item.get("kind", "semantic"),
         metadata=_object(item, "metadata", place),
+        tags=item.get("tags") or (),
+        importance=item.get("importance"),
+        trust=None if trust == "operator" else trust,  # who imports it is no operator of the server
         valid_at=item.get("valid_at"),
         invalid_at=item.get("invalid_at"),
         session=provenance.get("session"),
