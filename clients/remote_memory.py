@@ -86,9 +86,10 @@ class RemoteMemory:
         text = query.encode(errors="replace").decode()
         if not text.strip():  # nothing to look for, which is an error by HTTP and none in a store
             return []
-        return await self._client.search_memories(
-            text, namespace=whose, limit=limit, mode=mode, filters=filters, ranking=ranking, as_of=as_of
-        )
+        with _as_of_a_store():
+            return await self._client.search_memories(
+                text, namespace=whose, limit=limit, mode=mode, filters=filters, ranking=ranking, as_of=as_of
+            )
 
     async def neighbours(
         self, namespace: Namespace, memory_id: str, *, reach: int = 2, as_of: int | None = None
@@ -144,10 +145,11 @@ def _check_missing(exc: NotFound) -> None:
 
 @contextmanager
 def _as_of_a_store() -> Generator[None]:
-    """Name the fields of a batch as stores do: `writes.1.tags.0` for `memories[1].tags[0]`."""
+    """Name fields as stores do: `writes.1.tags.0` for `memories[1].tags[0]`."""
     try:
         yield
     except RecollectError as exc:
         if exc.param:
-            exc.param = re.sub(r"\[(\d+)\]", r".\1", re.sub(r"^memories", "writes", exc.param))
+            named = re.sub(r"\[(\d+)\]", r".\1", re.sub(r"^memories", "writes", exc.param))
+            exc.param = re.sub(r"^(writes\.\d+)\.session$", r"\1.provenance.session", named)
         raise

@@ -24,15 +24,15 @@ def print_records(records: Sequence[MemoryRecord]) -> None:
 def print_hits(hits: Sequence[SearchHit]) -> None:
     """Hits with the time that each is about; what stands around one is dim, in its place."""
     shown = _table("id", "about", "score", "text")
-    for hit in hits:
+    for number, hit in enumerate(hits):
         around = hit.context
+        if number and around:
+            shown.add_row()
         for record in around.before if around else ():
             shown.add_row(*_aside(record))
         shown.add_row(_id(hit.record), minute(about(hit.record)), f"{hit.score:.3f}", _told(hit.record))
         for record in around.after if around else ():
             shown.add_row(*_aside(record))
-        if around and (around.before or around.after):
-            shown.add_section()
     _print(shown, len(hits))
 
 

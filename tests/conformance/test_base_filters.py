@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from recollect.memory import Filters
+from recollect.memory import Filters, Ranking
 from recollect.stores import BaseStore
 from tests.conformance.writes import MODES, NS, add, update
 
@@ -91,6 +91,20 @@ async def test_times_are_kept_to_the_microsecond_and_before_1970(store: BaseStor
     for mode in MODES:
         found = await store.search(NS, "Everest", mode=mode, filters=Filters(until=old + timedelta(microseconds=1)))
         assert [hit.record.id for hit in found] == ["a"]
+
+
+@pytest.mark.parametrize("year", [1, 476, 1600, 1969, 2300, 9999])
+async def test_any_year_may_be_asked_for(store: BaseStore, year: int) -> None:
+    moment = datetime(year, 6, 1, tzinfo=EAST)
+    await store.apply(NS, [add("then", "red tea", valid_at=moment), add("after", "red tea", valid_at=moment + SECOND)])
+    for mode in MODES:
+        for filters, ids in (
+            (Filters(since=moment, until=moment + SECOND), {"then"}),
+            (Filters(since=moment + SECOND), {"after"}),
+            (Filters(valid_at=moment), {"then"}),
+        ):
+            found = await store.search(NS, "red tea", mode=mode, filters=filters, ranking=Ranking(recency=1))
+            assert {hit.record.id for hit in found} == ids, (filters, mode)
 
 
 async def test_what_passes_is_found_however_many_match_better(store: BaseStore) -> None:

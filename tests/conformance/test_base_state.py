@@ -8,7 +8,7 @@ import pytest
 
 from recollect.memory import MAX_TEXT, Applied, Provenance, content_hash
 from recollect.stores import BaseStore
-from tests.conformance.writes import MODES, NS, add, delete, texts, update
+from tests.conformance.writes import MODES, NS, add, delete, texts, turn, update
 
 
 async def test_a_namespace_never_written_is_empty_and_has_seq_zero(store: BaseStore) -> None:
@@ -121,6 +121,15 @@ async def test_what_is_no_id_is_no_memory_s(store: BaseStore, memory_id: str) ->
     assert await store.get(NS, memory_id) is None
     assert await store.history(NS, memory_id) == []
     assert await store.neighbours(NS, memory_id) == []
+
+
+async def test_a_seq_beyond_all_numbers_is_the_newest_state(store: BaseStore) -> None:
+    await store.apply(NS, [turn("a", "s"), turn("b", "s")])
+    for as_of in (10**9, 2**63, 10**30):
+        assert await store.get(NS, "a", as_of=as_of) == await store.get(NS, "a")
+        assert await store.neighbours(NS, "a", as_of=as_of) == await store.neighbours(NS, "a")
+        assert await store.list(NS, as_of=as_of) == await store.list(NS)
+        assert len(await store.search(NS, "turn", as_of=as_of)) == 2
 
 
 async def test_an_update_replaces_every_field(store: BaseStore) -> None:
