@@ -41,4 +41,5 @@ def _literal(value: str) -> Any:
 
 
 def _time(moment: datetime) -> str:
-    return f"timestamp '{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z'"
+    # Not by strftime: its %Y has no leading zeros.
+    return f"timestamp '{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z'"

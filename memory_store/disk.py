@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
+from lance.fragment import write_fragments
 
 from memory_store.arrow import VECTOR, from_arrow, schema, to_arrow
 from memory_store.location import Location, lock_of, lost, mark_created, writing
@@ -84,8 +85,16 @@ def create(location: Location, namespace: str, space: Space, rows: Sequence[Row]
 
     def write() -> Any:
         with writing(location):
-            dataset = lance.write_dataset(
-                to_arrow(rows, fields), location.uri, mode="create", storage_options=location.storage_options, session=_session
+            written = write_fragments(
+                to_arrow(rows, fields), location.uri, schema=fields, mode="create", storage_options=location.storage_options
+            )
+            # Not `write_dataset(mode="create")`: of two at once the second quietly replaces the first one's table.
+            dataset = lance.LanceDataset.commit(
+                location.uri,
+                lance.LanceOperation.Overwrite(fields, written),
+                read_version=0,
+                max_retries=0,
+                storage_options=location.storage_options,
             )
             mark_created(location)
             return dataset
@@ -221,7 +230,7 @@ def guarded(write: Callable[[], T]) -> T:
         return write()
     except (OSError, ValueError) as exc:
         text = str(exc).lower()
-        if any(word in text for word in ("concurrent", "conflict", "not found")):
+        if any(word in text for word in ("concurrent", "conflict", "not found", "already exists")):
             raise CommitConflict(str(exc)) from exc
         if isinstance(exc, ValueError):
             raise

@@ -45,7 +45,9 @@ def check(writes: Sequence[MemoryWrite]) -> None:
                 raise InvalidRequest(f"a metadata key has {len(name)} characters; the limit is {MAX_KEY}", param=f"writes.{i}.metadata")
             if isinstance(value, float) and not math.isfinite(value):
                 raise InvalidRequest(f"metadata {name!r} is {value}; use a finite number", param=f"writes.{i}.metadata.{name}")
-            _check_unicode(f"{name}{value}", f"writes.{i}.metadata.{name}")
+            check_unicode(f"{name}{value}", f"writes.{i}.metadata.{name}")
+        if write.provenance.session is not None:
+            check_unicode(write.provenance.session, f"writes.{i}.provenance.session")
         _check_tags(write.tags, f"writes.{i}.tags")
         if write.importance is not None and not 0 <= write.importance <= 1:
             raise InvalidRequest(f"importance is {write.importance}; use a number from 0 to 1", param=f"writes.{i}.importance")
@@ -60,7 +62,7 @@ def _check_tags(tags: Sequence[str], param: str) -> None:
     for number, tag in enumerate(tags):
         if not tag.strip() or len(tag) > MAX_TAG:
             raise InvalidRequest(f"a tag has 1 to {MAX_TAG} characters", param=f"{param}.{number}")
-        _check_unicode(tag, f"{param}.{number}")
+        check_unicode(tag, f"{param}.{number}")
 
 
 def _check_text(text: str, param: str) -> None:
@@ -68,10 +70,11 @@ def _check_text(text: str, param: str) -> None:
         raise InvalidRequest("a memory needs a text", param=param)
     if len(text) > MAX_TEXT:
         raise InvalidRequest(f"the text has {len(text)} characters; the limit is {MAX_TEXT}", param=param)
-    _check_unicode(text, param)
+    check_unicode(text, param)
 
 
-def _check_unicode(text: str, param: str) -> None:
+def check_unicode(text: str, param: str) -> None:
+    """Refuse what cannot be stored. Raises InvalidRequest."""
     try:
         text.encode()
     except UnicodeEncodeError as exc:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from memory_store.embedders.base import Embedder, Vectors
-from memory_store.plan import Vector
+from memory_store.plan import Vector, check_unicode
 from memory_store.terms import query_terms
 from recollect.errors import InvalidRequest
 from recollect.memory import Filters, MemoryWrite, Ranking, SearchMode
@@ -35,7 +35,7 @@ async def prepared(
 ) -> Query | None:
     """The query, or None for a text without a character to search for. Raises InvalidRequest, EmbedderError."""
     check_range(limit, 0, as_of)
-    _check_times(filters)
+    _check_filters(filters)
     _check_ranking(ranking)
     if mode == "dense" and embedder is None:
         raise InvalidRequest("there is no embedder, so mode 'dense' is impossible; use 'text', or set embedder.kind", param="mode")
@@ -56,7 +56,9 @@ def check_range(limit: int, offset: int, as_of: int | None) -> None:
         raise InvalidRequest(f"as_of is {as_of}; use 0 or more", param="as_of")
 
 
-def _check_times(filters: Filters) -> None:
+def _check_filters(filters: Filters) -> None:
+    for number, tag in enumerate(filters.tags):
+        check_unicode(tag, f"filters.tags.{number}")
     for name in ("since", "until", "valid_at"):
         moment = getattr(filters, name)
         if moment is not None and moment.tzinfo is None:
@@ -75,7 +77,7 @@ def _check_ranking(ranking: Ranking) -> None:
 def check_reach(reach: int) -> None:
     """Refuse a number of neighbours out of range. Raises InvalidRequest."""
     if not 0 <= reach <= MAX_REACH:
-        raise InvalidRequest(f"{reach} neighbours on either side; use 0 to {MAX_REACH}", param="neighbours")
+        raise InvalidRequest(f"reach is {reach}; use 0 to {MAX_REACH} neighbours on either side", param="reach")
 
 
 async def vectors_of(embedder: Embedder | None, writes: Sequence[MemoryWrite]) -> Mapping[str, Vector]:

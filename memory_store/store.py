@@ -24,7 +24,7 @@ from memory_store.naming import canonical, table_name, tenant_folder
 from memory_store.plan import check
 from memory_store.query import check_range, check_reach, prepared, vectors_of
 from memory_store.rows import Space
-from memory_store.table import NamespaceTable
+from memory_store.table import Held, NamespaceTable
 from memory_store.writer import Writer
 from recollect.audit import AuditOptions, StoreAudit, Tell, untold
 from recollect.errors import ConfigurationError, EmbedderError, RecollectError
@@ -42,9 +42,9 @@ from recollect.memory import (
 )
 
 VIEW_ROWS = 20_000
-HELD_ROWS = 60_000
+HELD_ROWS = 150_000
 PAGE = 1000
-OPEN_TABLES = 256
+OPEN_TABLES = 2_048
 """An open table costs about a quarter of a megabyte."""
 FORGETS_LOCALLY = "memories in an object storage cannot be made sure to be gone: no lock keeps other writers out, and versions may be kept"
 log = logging.getLogger(__name__)
@@ -91,6 +91,7 @@ class LanceMemoryStore:
         self._idle_s = idle_s
         self._keep = keep_versions
         self._connections: dict[str, asyncio.Task[Any]] = {}
+        self._held = Held()
         self._open: OrderedDict[Namespace, Open] = OrderedDict()
         self._fills: dict[Namespace, asyncio.Task[None]] = {}
 
@@ -101,7 +102,7 @@ class LanceMemoryStore:
     @property
     def held_rows(self) -> int:
         """How many rows all views hold now."""
-        return sum(opened.table.held_rows for opened in self._open.values())
+        return self._held.rows
 
     async def apply(self, namespace: Namespace, writes: Sequence[MemoryWrite]) -> Applied:
         """Commit `writes`, all or nothing; returns after the commit. Texts that the embedder fails on get their vectors later.
@@ -294,7 +295,7 @@ class LanceMemoryStore:
             folder = tenant_folder(self._root, namespace.tenant)
             space = Space(self._embedder.id, self._embedder.dimension) if self._embedder else Space()
             location = folder / f"{table_name(namespace)}.lance"
-            table = NamespaceTable(location, partial(self._connection, folder), canonical(namespace), space, self._view_rows)
+            table = NamespaceTable(location, partial(self._connection, folder), canonical(namespace), space, self._view_rows, self._held)
             opened = self._open[namespace] = Open(table, Writer(table, idle_s=self._idle_s, keep=self._keep))
             self._fill(namespace, opened)
         self._open.move_to_end(namespace)
@@ -303,16 +304,16 @@ class LanceMemoryStore:
 
     def _trim(self) -> None:
         """Let the least used views go while all together are too large, and the least used tables while they are too many."""
-        held = self.held_rows
-        for opened in list(self._open.values())[:-1]:
-            if held <= self._held_rows:
-                break
-            held -= opened.table.held_rows
-            opened.table.forget_view()
+        if self._held.rows > self._held_rows:
+            for opened in list(self._open.values())[:-1]:
+                opened.table.forget_view()
+                if self._held.rows <= self._held_rows:
+                    break
         spare = len(self._open) - self._open_tables
         if spare > 0:
             for namespace, opened in list(self._open.items())[:-1]:
                 if spare and opened.writer.idle and namespace not in self._fills:
+                    opened.table.close()
                     del self._open[namespace]
                     spare -= 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from memory_store.context import around
@@ -24,16 +24,26 @@ INLINE_ROWS = 4000
 SPACE_ATTEMPTS = 5
 
 
+@dataclass(slots=True)
+class Held:
+    """How many rows the views of several tables hold together."""
+
+    rows: int = 0
+
+
 class NamespaceTable:
     """Reads of one table. Lance is imported with the first of them, in a thread, because that takes a second."""
 
-    def __init__(self, location: Location, connect: Callable[[], Awaitable[Any]], namespace: str, space: Space, view_rows: int) -> None:
-        """`connect` gives LanceDB's connection to the tenant's database."""
+    def __init__(
+        self, location: Location, connect: Callable[[], Awaitable[Any]], namespace: str, space: Space, view_rows: int, held: Held
+    ) -> None:
+        """`connect` gives LanceDB's connection to the tenant's database. `held` is told of the rows that this table's views hold."""
         self.location = location
         self.namespace = namespace
         self.space = space
         self._connect = connect
         self.view_rows = view_rows
+        self._held = held
         self._lock = asyncio.Lock()
         self._handle: Any = None
         self._identity: tuple[int, int] | None = None
@@ -53,7 +63,8 @@ class NamespaceTable:
             # What is held may be given back while this waits, hence the local names.
             space, state = self.space, self._snapshot
             if state is None or self._checked != space or await handle.version() != state.version:
-                self._snapshot = state = await asyncio.to_thread(self._read, state, self.view_rows)
+                state = await asyncio.to_thread(self._read, state, self.view_rows)
+                self._hold(state, self._whole)
                 self._checked = space
             return state
 
@@ -66,7 +77,8 @@ class NamespaceTable:
             return state.view
         async with self._lock:
             if self._whole is None or self._whole.version != state.version:
-                self._whole = await asyncio.to_thread(self._read, self._whole, None)
+                self._hold(self._snapshot, await asyncio.to_thread(self._read, self._whole, None))
+            assert self._whole is not None
             assert self._whole.view is not None
             return self._whole.view
 
@@ -140,7 +152,7 @@ class NamespaceTable:
         self._identity = self._identity or self._folder()
         if self._snapshot is None or snapshot.version > self._snapshot.version:
             too_large = snapshot.view is not None and len(snapshot.view) > self.view_rows
-            self._snapshot = replace(snapshot, view=None) if too_large else snapshot
+            self._hold(replace(snapshot, view=None) if too_large else snapshot, self._whole)
 
     def reset(self, space: Space) -> None:
         """From now on the table's vectors are of `space`."""
@@ -148,16 +160,16 @@ class NamespaceTable:
 
     def forget_view(self) -> None:
         """Give the memory of the view back; the next read builds it again."""
-        self._snapshot = self._whole = None
+        self._hold(None, None)
 
     def close(self) -> None:
         """The table is gone: the next read looks whether there is one of this name again."""
-        self._snapshot = self._whole = self._handle = None
+        self._hold(None, None)
+        self._handle = None
 
-    @property
-    def held_rows(self) -> int:
-        """How many rows are held in memory now."""
-        return sum(len(state.view) for state in (self._snapshot, self._whole) if state and state.view is not None)
+    def _hold(self, snapshot: disk.Snapshot | None, whole: disk.Snapshot | None) -> None:
+        self._held.rows += _rows(snapshot, whole) - _rows(self._snapshot, self._whole)
+        self._snapshot, self._whole = snapshot, whole
 
     async def _opened(self) -> Any:
         if self._handle is None:
@@ -181,6 +193,10 @@ class NamespaceTable:
             except _disk().CommitConflict:  # another process changes the schema too
                 continue
         return space.checked(_disk().read(self.location, older, view_rows), self.space)
+
+
+def _rows(*states: disk.Snapshot | None) -> int:
+    return sum(len(state.view) for state in states if state and state.view is not None)
 
 
 def _disk() -> Any:

@@ -136,7 +136,7 @@ class View:
 
     def get(self, memory_id: str, as_of: int | None) -> MemoryRecord | None:
         """The version of an id that is current, or was at `as_of`."""
-        seq = self.seq if as_of is None else as_of
+        seq = self.seq if as_of is None else min(as_of, self.seq)
         versions = self._versions(memory_id)
         return next((self._record(place) for place, row in versions if row.record.seq_from <= seq < self._seq_to[place]), None)
 

@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("recollect.cli_serve:serve", "Serve the agents: OpenAI-compatible HTTP, and MCP at /mcp."),
     "mcp": ("recollect.cli_serve:mcp", "MCP over stdio, for editors and coding agents; starts the server if none runs."),
     "status": ("recollect.cli_serve:status", "What the running server says of itself, its engine and its adapters."),
-    "memory": ("recollect.cli_memory:app", "Search, list, add and delete memories on the running server."),
+    "memory": ("recollect.cli_memory:app", "Search, show, list, add, change and delete memories on the running server."),
     "trajectories": ("recollect.cli_trajectories:app", "What the agents did: list it, or show one in full."),
     "adapters": ("recollect.cli_adapters:app", "Trained versions of each policy: list, promote, roll back."),
     "train": ("trainer.cli:train", "Learn from the log and publish a better adapter."),

@@ -37,7 +37,7 @@ def audit(
 
     async def call(client: RecollectClient) -> Audit:
         with progress() as step:
-            return await client.audits.audit(namespace=namespace, options=options, tell=step)
+            return await client.audit(namespace=namespace, options=options, tell=step)
 
     found = ask(ctx, url, call)
     if not as_json:
@@ -48,7 +48,7 @@ def audit(
     if duplicates or secrets:
         if not yes:
             _confirm(found.namespace, duplicates, secrets)
-        mended = ask(ctx, url, lambda client: client.audits.mend(namespace=namespace, duplicates=duplicates, secrets=secrets))
+        mended = ask(ctx, url, lambda client: client.mend(namespace=namespace, duplicates=duplicates, secrets=secrets))
     if as_json:
         typer.echo(found.model_dump_json(indent=1) if not (fix or fix_secrets) else _both(found, mended))
     elif fix or fix_secrets:

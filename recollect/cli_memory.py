@@ -1,73 +1,53 @@
-"""`recollect memory search|list|stats|history|add|update|delete|forget|export|import`: the memories of the running server."""
+"""`recollect memory`: the memories of the running server. `cli_memory_search`, `cli_memory_show`, `cli_transfer` hold some commands."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from recollect.cli_audit import audit
 from recollect.cli_client import Url, ask
+from recollect.cli_memory_search import AsJson, AsOf, Limit, search
+from recollect.cli_memory_show import history, show, undo
+from recollect.cli_memory_tables import print_records
 from recollect.cli_reembed import reembed
 from recollect.cli_screen import Screen
 from recollect.cli_transfer import Whose, export, import_
-from recollect.memory import Kind, MemoryRecord, SearchMode
+from recollect.memory import Kind
 
 app = typer.Typer(help="The memories of the running server.", no_args_is_help=True, add_completion=False)
-app.command("audit")(audit)
-app.command("export")(export)
-app.command("import")(import_)
-app.command()(reembed)
-Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-@app.command()
-def search(
-    ctx: typer.Context,
-    query: str,
-    namespace: Whose = None,
-    limit: Limit = 10,
-    mode: Annotated[SearchMode, typer.Option(help="How to search.")] = "hybrid",
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
-    """The best matches, best first."""
-    hits = ask(ctx, url, lambda client: client.search_memories(query, namespace=namespace, limit=limit, mode=mode))
-    if as_json:
-        typer.echo(json.dumps([hit.model_dump(mode="json") for hit in hits], indent=1))
-    else:
-        _print([hit.record for hit in hits], scores=[hit.score for hit in hits])
+for name, command in {
+    "search": search,
+    "show": show,
+    "history": history,
+    "undo": undo,
+    "export": export,
+    "import": import_,
+    "audit": audit,
+    "reembed": reembed,
+}.items():
+    app.command(name)(command)
 
 
 @app.command("list")
-def list_(ctx: typer.Context, namespace: Whose = None, limit: Limit = 100, url: Url = None, as_json: AsJson = False) -> None:
+def list_(
+    ctx: typer.Context,
+    namespace: Whose = None,
+    limit: Limit = 100,
+    kind: Annotated[Kind | None, typer.Option(help="Only of this kind.", show_default=False)] = None,
+    as_of: AsOf = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
     """Current memories, newest first."""
-    records = ask(ctx, url, lambda client: client.list_memories(namespace=namespace, limit=limit))
+    records = ask(ctx, url, lambda client: client.list_memories(namespace=namespace, limit=limit, kind=kind, as_of=as_of))
     if as_json:
         typer.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=1))
     else:
-        _print(records)
-
-
-@app.command()
-def history(ctx: typer.Context, memory_id: str, namespace: Whose = None, url: Url = None, as_json: AsJson = False) -> None:
-    """Every version of one memory, oldest first."""
-    versions = ask(ctx, url, lambda client: client.history(memory_id, namespace=namespace))
-    if as_json:
-        typer.echo(json.dumps([version.model_dump(mode="json") for version in versions], indent=1))
-        return
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("seq", "time", "until", "text"):
-        shown.add_column(name, overflow="fold")
-    for version in versions:
-        until = "now" if version.seq_to is None else str(version.seq_to)
-        shown.add_row(str(version.seq_from), version.created_at.isoformat(" ", "minutes")[:16], until, Text(version.text))
-    Screen().print(shown)
+        print_records(records)
 
 
 @app.command()
@@ -97,11 +77,20 @@ def add(
     namespace: Whose = None,
     memory_id: Annotated[str | None, typer.Option("--id", help="An id of your choice: repeating is harmless.", show_default=False)] = None,
     kind: Annotated[Kind, typer.Option(help="What kind of memory it is.")] = "semantic",
+    tag: Annotated[list[str] | None, typer.Option(help="A tag; repeat it for several.", show_default=False)] = None,
+    importance: Annotated[float | None, typer.Option(min=0, max=1, help="From 0 to 1.", show_default=False)] = None,
+    session: Annotated[str | None, typer.Option(help="The session that it is a turn of, if it is episodic.", show_default=False)] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Remember a text. Prints its id once it is durable."""
-    record = ask(ctx, url, lambda client: client.add_memory(text, namespace=namespace, memory_id=memory_id, kind=kind))
+    record = ask(
+        ctx,
+        url,
+        lambda client: client.add_memory(
+            text, namespace=namespace, memory_id=memory_id, kind=kind, tags=tag or (), importance=importance, session=session
+        ),
+    )
     typer.echo(record.model_dump_json(indent=1) if as_json else record.id)
 
 
@@ -150,17 +139,3 @@ def forget(
     typer.echo(f"verified: {found.verified}")
     if found.adapters:
         typer.echo(f"trained on it, and still served: {', '.join(found.adapters)} (`recollect adapters rollback`, then train again)")
-
-
-def _print(records: Sequence[MemoryRecord], scores: Sequence[float] | None = None) -> None:
-    if not records:
-        typer.echo("no memories found")
-        return
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("id", "time", *(("score",) if scores else ()), "text"):
-        shown.add_column(name, overflow="fold")
-    for index, record in enumerate(records):
-        score = (f"{scores[index]:.3f}",) if scores else ()
-        time = record.created_at.isoformat(" ", "minutes")[:16]
-        shown.add_row(Text(record.id, style="cyan"), time, *score, Text(record.text))
-    Screen().print(shown)

@@ -170,6 +170,13 @@ class Applied(Frozen):
     records: tuple[MemoryRecord | None, ...]
 
 
+class Context(Frozen):
+    """What stands before and after a memory in its session, each in the session's order; the memory itself is in neither."""
+
+    before: tuple[MemoryRecord, ...] = ()
+    after: tuple[MemoryRecord, ...] = ()
+
+
 class SearchHit(Frozen):
     """A record, its score (higher is better) and the parts of the score: `dense` cosine, `text` BM25, and for episodic
     records with neighbours the same of their context, `dense_context` and `text_context`; `recency` and `importance`, each
@@ -178,6 +185,8 @@ class SearchHit(Frozen):
     record: MemoryRecord
     score: float
     parts: dict[str, float] = Field(default_factory=dict[str, float])
+    context: Context | None = None
+    """Where a search was asked for neighbours. A store's own search is not."""
 
 
 class NamespaceStats(Frozen):

@@ -110,6 +110,7 @@ class LocalStore(MemoryStore, Protocol):
 
         Raises ConfigurationError without an embedder.
         """
+        ...
 
     async def audit(self, namespace: Namespace, options: AuditOptions, tell: Tell) -> StoreAudit:
         """Duplicates, contradictions, secrets and sizes of a namespace. `tell` is called in another thread."""

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from recollect.errors import ContextTooLong, RecollectError
-from recollect.memory import MemoryRecord, Namespace
+from recollect.memory import Filters, Kind, MemoryRecord, Namespace
 from recollect.messages import Message, user
 from server.identity import OPEN_WEBUI_HEADER, SCOPE_HEADER, Claims, Identity, identify, session_of
 from server.routes.invalid import describe
@@ -117,12 +117,14 @@ def _memory_tools(service: Service) -> list[Tool]:
         query: Annotated[str, Field(max_length=MAX_QUERY, description="What to look for, in words or as a question.")],
         ctx: Context[Any, Any],
         limit: Annotated[int, Field(ge=1, le=50)] = 8,
+        kind: Annotated[Kind | None, Field(description="Only facts, turns of conversations, or ways to do things.")] = None,
+        tags: Annotated[list[str] | None, Field(max_length=32, description="Only with all of these tags.")] = None,
         namespace: Whose = None,
     ) -> FoundMemories:
         """Find what is remembered, best match first. Use it before answering from guesswork."""
         async with _told():
             whose = _namespace(ctx, namespace)
-            hits = await service.memories.search(whose, query, limit=limit)
+            hits = await service.memories.search(whose, query, limit=limit, filters=Filters(kind=kind, tags=tuple(tags or ())))
             return FoundMemories(namespace=str(whose), memories=[_found(hit.record, hit.score) for hit in hits])
 
     async def add_memory(

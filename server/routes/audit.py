@@ -14,9 +14,8 @@ from pydantic import Field
 from recollect.audit import Audit, AuditOptions
 from recollect.errors import InvalidRequest, RecollectError
 from recollect.memory import Namespace
-from server.identity import parse_namespace
 from server.routes.errors import body_of
-from server.routes.wire import Body, ServiceDep, identity_of, only_known_query
+from server.routes.wire import Body, ServiceDep, namespace_of, only_known_query
 from server.service import Service
 
 router = APIRouter(dependencies=[Depends(only_known_query)])
@@ -49,7 +48,7 @@ async def audit(
     With `stream`, JSON lines: {"part", "done", "total"} while it goes on, then {"audit"} or {"error"}.
     """
     options = AuditOptions(cosine=cosine, overlap=overlap, unused_days=unused_days, limit=limit)
-    whose = _namespace(request, namespace)
+    whose = namespace_of(request, namespace)
     if stream:
         return StreamingResponse(_lines(service, whose, options), media_type="application/x-ndjson")
     return JSONResponse(_object(await service.auditing.audit(whose, options)))
@@ -60,7 +59,7 @@ async def mend(body: MendBody, request: Request, service: ServiceDep) -> dict[st
     """Mend what is named, as far as it is still a finding; answered when it is durable."""
     if not body.duplicates and not body.secrets:
         raise InvalidRequest("name what to mend: ids of exact duplicates, of memories with secrets, or both", param="duplicates")
-    whose = _namespace(request, body.namespace, body.user)
+    whose = namespace_of(request, body.namespace, body.user)
     mended = await service.auditing.mend(whose, duplicates=body.duplicates, secrets=body.secrets)
     return {"object": "memory.mended", **mended.model_dump()}
 
@@ -87,13 +86,3 @@ async def _lines(service: Service, namespace: Namespace, options: AuditOptions) 
 
 def _object(found: Audit) -> dict[str, Any]:
     return {"object": "memory.audit", **found.model_dump(mode="json")}
-
-
-def _namespace(request: Request, named: str | None, user: str | None = None) -> Namespace:
-    """As for `/v1/memories`: what the URL's prefix or the headers name, else the request's own field, else the user's."""
-    identity = identity_of(request, user=user)
-    if named is None:
-        return identity.namespace
-    asked = parse_namespace(named, tenant=identity.tenant)
-    claimed = identity_of(request).namespace
-    return asked if claimed == Namespace(tenant=identity.tenant) else claimed

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, cast
 from pydantic import BaseModel
 
 Place = tuple[str | int, ...]
+UNSOUND = "unsound"
+"""The type of an error that says itself which part of the body it means, in its context: `flaw`, `param`."""
 _WRONG_TYPE = "_type"
 _VALID = "Input should be a valid "
 
@@ -33,6 +35,8 @@ def describe(errors: Sequence[Mapping[str, Any]], given: Any, model: Any, *, nou
     if kind == "extra_forbidden":
         known = list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) and len(place) == 1 else []
         return Invalid(f"unknown {noun} {param!r}{nearest(str(place[-1]), known)}", param, "unknown_parameter")
+    if kind == UNSOUND:
+        return Invalid(error["ctx"]["flaw"], path_of((*place, *error["ctx"]["place"])), "invalid_value")
     if kind == "value_error":
         return Invalid(f"{param or 'the body'}: {error['ctx']['error']}", param, "invalid_value")
     if not place:

@@ -9,12 +9,13 @@ from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 from pydantic import ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
 
 from recollect.errors import InvalidRequest, RecollectError
-from recollect.memory import MemoryRecord
+from recollect.memory import MemoryRecord, Namespace, SearchHit
 from recollect.model import Frozen
-from server.identity import OPEN_WEBUI_HEADER, SCOPE_HEADER, Claims, Identity, identify
-from server.routes.invalid import path_of
+from server.identity import OPEN_WEBUI_HEADER, SCOPE_HEADER, Claims, Identity, identify, parse_namespace
+from server.routes.invalid import UNSOUND, path_of
 from server.routes.limits import MAX_DEPTH
 from server.service import Service
 
@@ -33,12 +34,13 @@ class Body(Wire):
     @classmethod
     def _is_sound(cls, value: Any) -> Any:
         if (flaw := _flaw(value)) is not None:
-            raise ValueError(flaw)
+            said, place = flaw
+            raise PydanticCustomError(UNSOUND, "{flaw}", {"flaw": said, "place": place})
         return value
 
 
-def _flaw(body: Any) -> str | None:
-    """What no code after this could bear in `body`; None if it is sound. Not recursive: the depth is the caller's choice."""
+def _flaw(body: Any) -> tuple[str, tuple[str | int, ...]] | None:
+    """What no code after this could bear in `body`, and where; None if it is sound. Not recursive: the depth is the caller's choice."""
     path: list[str | int] = []
     levels = [_parts(body)]
     while levels:
@@ -49,12 +51,12 @@ def _flaw(body: Any) -> str | None:
             continue
         name, value = part
         if isinstance(name, str) and not _is_unicode(name):
-            return f"a name in {path_of(path) or 'the object'} is no valid Unicode: it holds half of a surrogate pair"
+            return f"a name in {path_of(path) or 'the object'} is no valid Unicode: it holds half of a surrogate pair", tuple(path)
         if isinstance(value, str) and not _is_unicode(value):
-            return f"{path_of([*path, name])} is no valid Unicode: it holds half of a surrogate pair"
+            return f"{path_of([*path, name])} is no valid Unicode: it holds half of a surrogate pair", (*path, name)
         if isinstance(value, dict | list):
             if len(levels) == MAX_DEPTH:
-                return f"lists and objects are nested more than {MAX_DEPTH} deep; flatten it"
+                return f"lists and objects are nested more than {MAX_DEPTH} deep; flatten it", tuple(path[:1])
             path.append(name)
             levels.append(_parts(value))
     return None
@@ -102,6 +104,16 @@ def identity_of(
     )
 
 
+def namespace_of(request: Request, named: str | None, user: str | None = None) -> Namespace:
+    """What the URL's prefix or the headers name, else the request's own field, else the user's."""
+    identity = identity_of(request, user=user)
+    if named is None:
+        return identity.namespace
+    asked = parse_namespace(named, tenant=identity.tenant)
+    claimed = identity_of(request).namespace
+    return asked if claimed == Namespace(tenant=identity.tenant) else claimed
+
+
 def only_known_query(request: Request) -> None:
     """Refuse a query parameter that the route does not read: it would change nothing, and say nothing. Raises InvalidRequest."""
     known: list[str] = [field.alias for field in request.scope["route"].dependant.query_params]
@@ -114,23 +126,36 @@ def only_known_query(request: Request) -> None:
 @contextmanager
 def single_write() -> Generator[None]:
     """The store names the fields of a batch (`writes.0.valid_at`); a request that is one write has them without that prefix."""
-    try:
+    with _renamed(r"^writes\.0\.", ""):
         yield
-    except RecollectError as exc:
-        exc.param = exc.param and exc.param.removeprefix("writes.0.")
-        raise
 
 
 @contextmanager
 def batched_write() -> Generator[None]:
     """As `single_write`, for a request that lists its writes as `memories`."""
+    with _renamed(r"^writes\.(\d+)", r"memories[\1]"), _renamed("^writes$", "memories"):
+        yield
+
+
+@contextmanager
+def _renamed(prefix: str, named: str) -> Generator[None]:
     try:
         yield
     except RecollectError as exc:
-        exc.param = exc.param and re.sub(r"^writes\.(\d+)", r"memories[\1]", exc.param)
+        if exc.param:
+            exc.param = re.sub(r"((?:^|\])\.?tags)\.(\d+)$", r"\1[\2]", re.sub(prefix, named, exc.param))
         raise
 
 
 def memory_object(record: MemoryRecord) -> dict[str, Any]:
     """A memory as the API shows it."""
     return {"object": "memory", **record.model_dump(mode="json")}
+
+
+def hit_object(hit: SearchHit) -> dict[str, Any]:
+    """A memory that a search found; with `context` where that was asked for."""
+    found = {**memory_object(hit.record), "score": hit.score, "parts": hit.parts}
+    if hit.context is not None:
+        around = {"before": hit.context.before, "after": hit.context.after}
+        found["context"] = {name: [memory_object(record) for record in records] for name, records in around.items()}
+    return found

@@ -13,16 +13,20 @@ import httpx
 import uvicorn
 from openai import AsyncOpenAI
 
+from recollect.stores import LocalStore
 from server.app import create_app
 from server.engines.base import Engine
 from tests.api.conftest import Served, settings_at, until
 
 
 @asynccontextmanager
-async def listening(home: Path, engine: Engine, **sections: dict[str, Any]) -> AsyncGenerator[Served]:
-    """The application on a free port of 127.0.0.1, ready."""
-    app = create_app(settings_at(home, **sections), engine=engine)
-    with socket.socket() as listener:
+async def listening(
+    home: Path, engine: Engine | None, store: LocalStore | None = None, /, **sections: dict[str, Any]
+) -> AsyncGenerator[Served]:
+    """The application on a free port of 127.0.0.1, ready. `engine` None: with memories alone; `store` None: that of the settings."""
+    settings = settings_at(home, **sections, **({} if engine else {"engine": {"kind": "none"}}))
+    app = create_app(settings, engine=engine, store=store)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:  # as `recollect serve` does it
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=5))

@@ -77,6 +77,15 @@ async def test_memories_are_added_found_and_deleted_and_http_sees_the_same(tmp_p
         assert (await call(client, "search_memories", query="cello"))["memories"] == []
 
 
+async def test_a_search_may_be_for_a_kind_and_for_tags(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (client, served):
+        for name, more in (("a", {"tags": ["work", "music"]}), ("b", {"tags": ["work"], "kind": "episodic"}), ("c", {})):
+            await served.http.post("/v1/memories", json={"text": "the cello", "id": name, **more})
+        for asked, ids in (({"tags": ["work"]}, ["b", "a"]), ({"tags": ["work", "music"]}, ["a"]), ({"kind": "episodic"}, ["b"])):
+            found = await call(client, "search_memories", query="cello", **asked)
+            assert [memory["id"] for memory in found["memories"]] == ids
+
+
 async def test_the_namespace_is_the_url_s_then_a_header_s_then_the_argument_s(tmp_path: Path) -> None:
     async with connected(tmp_path, prefix="/ns/carl") as (client, served):
         assert (await call(client, "add_memory", text="x", namespace="ada"))["namespace"] == "user/carl"
@@ -126,6 +135,8 @@ async def test_status_names_the_agents(tmp_path: Path) -> None:
         ("search_memories", {"query": "x" * 100_001}, "query: String should have at most 100000 characters"),
         ("search_memories", {"query": "x", "limit": "3"}, "limit: Input should be a valid integer"),
         ("search_memories", {"query": "x", "limt": 3}, "unknown argument 'limt'; did you mean 'limit'?"),
+        ("search_memories", {"query": "x", "kind": "magic"}, "kind: Input should be 'semantic', 'episodic' or 'procedural'"),
+        ("search_memories", {"query": "x", "tags": "work"}, "tags: Input should be a valid list"),
         ("search_memories", {"query": ["x"]}, "query: Input should be a valid string"),
         ("search_memories", {"query": "x", "namespace": "A B/c"}, "namespace: 'A B/c' is no namespace: write it as user/42"),
         ("get_status", {"verbose": True}, "unknown argument 'verbose'"),

@@ -29,7 +29,7 @@ async def test_a_memory_is_added_read_found_listed_and_deleted(served: Served) -
     deleted = await served.http.delete(f"/v1/memories/{added['id']}")
     assert deleted.json() == {"object": "memory.deleted", "id": added["id"], "deleted": True}
     assert (await served.http.get(f"/v1/memories/{added['id']}")).status_code == 404
-    assert (await served.http.get("/v1/memories")).json() == {"object": "list", "data": [], "has_more": False}
+    assert (await served.http.get("/v1/memories")).json() == {"object": "list", "data": [], "has_more": False, "seq": 2}
 
 
 async def test_a_repeated_add_with_the_same_id_changes_nothing(served: Served) -> None:

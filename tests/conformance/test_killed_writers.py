@@ -9,12 +9,14 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from memory_store.disk import opened
 from memory_store.embedders.hash import HashEmbedder
 from memory_store.location import Location
 from memory_store.naming import table_name
 from memory_store.store import LanceMemoryStore
-from recollect.memory import Namespace
+from recollect.memory import MemoryWrite, Namespace
 from tests.conftest import scaled
 
 NS = Namespace.parse("user/42")
@@ -44,6 +46,21 @@ async def _written_until_killed(place: Location, writer: str, acknowledgements: 
     await process.wait()
     whole = [line.decode().split() for line in [*lines, *rest[:-1]] if line.strip()]
     return [(operation, pair) for operation, pair in whole]
+
+
+@pytest.mark.parametrize("where", ["disk", "object storage"])
+async def test_of_two_that_begin_a_namespace_at_once_neither_loses_its_first_memory(tmp_path: Path, bucket: Location, where: str) -> None:
+    place = Location.of(tmp_path) if where == "disk" else bucket
+    stores = [LanceMemoryStore(place.uri, HashEmbedder(8), storage_options=dict(place.options)) for _ in range(2)]
+    for number in range(scaled(12)):
+        whose = Namespace.parse(f"user/{number}")
+        writes = ([MemoryWrite(op="add", id=f"m{i}", text=f"the first of {i}")] for i in range(2))
+        applied = await asyncio.gather(*(store.apply(whose, batch) for store, batch in zip(stores, writes, strict=True)))
+        assert sorted(one.seq for one in applied) == [1, 2]
+        for store in stores:
+            assert {record.id for record in await store.list(whose)} == {"m0", "m1"}
+    for store in stores:
+        await store.close()
 
 
 async def _check(place: Location, rounds: int) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
-from clients.client import RecollectClient, error_of
+from clients.client import RecollectClient
+from clients.connection import error_of
+from clients.import_formats import Imported
+from clients.remote_memory import RemoteMemory
 from clients.running import recorded_server, running_server
-from recollect.errors import Conflict, EngineUnavailable, InvalidRequest, NotFound, RecollectError, StorageFull
-from recollect.memory import content_hash
+from recollect.errors import Conflict, EmbedderError, EngineUnavailable, InvalidRequest, NotFound, RecollectError, StorageFull
+from recollect.memory import Filters, Namespace, Ranking, content_hash
 from recollect.trajectory import Feedback
 
 ANN = "user/ann"
@@ -58,6 +62,72 @@ async def test_errors_of_the_server_are_the_types_of_the_vocabulary(client: Reco
         await client.promote("memory", 7)
 
 
+async def test_what_is_known_of_a_memory_is_sent_changed_and_taken_away(client: RecollectClient) -> None:
+    whose, when = "user/fields", datetime(2026, 1, 31, 12, tzinfo=UTC)
+    added = await client.add_memory(
+        "Ann sails", namespace=whose, memory_id="m", tags=["sea"], importance=0.5, trust="tool", valid_at=when, session="s", kind="episodic"
+    )
+    assert (added.tags, added.importance, added.trust, added.valid_at) == (("sea",), 0.5, "tool", when)
+    assert added.provenance.session == "s"
+    changed = await client.update_memory("m", namespace=whose, tags=[], clear=["valid_at"], if_seq=1)
+    assert (changed.text, changed.tags, changed.importance, changed.valid_at) == ("Ann sails", (), 0.5, None)
+    assert (await client.update_memory("m", "Ann rows", namespace=whose)).text == "Ann rows"
+    assert (await client.undo("m", namespace=whose)).text == "Ann sails"
+    assert (await client.get_memory("m", namespace=whose, as_of=3)).text == "Ann rows"
+    assert await client.list_memories(namespace=whose, as_of=1) == [added.model_copy(update={"seq_to": 2})]
+
+
+async def test_a_search_takes_filters_neighbours_and_a_budget(client: RecollectClient) -> None:
+    whose = "user/searching"
+    turns = [Imported(id=f"t{i}", text=f"turn {i} of the sea", kind="episodic", session="s", tags=(f"tag{i % 2}",)) for i in range(5)]
+    await client.add_memories(turns, namespace=whose)
+    [first, second] = await client.search_memories("sea", namespace=whose, filters=Filters(tags=("tag1",)), neighbours=1)
+    assert (first.record.id, second.record.id) == ("t3", "t1")
+    assert first.context is not None
+    assert [record.id for record in first.context.before] == ["t2"]
+    assert [record.id for record in first.context.after] == ["t4"]
+    assert [record.id for record in await client.neighbours("t0", namespace=whose, reach=1)] == ["t0", "t1"]
+    assert len(await client.search_memories("sea", namespace=whose, max_tokens=10)) == 2
+    [hit] = await client.search_memories("sea", namespace=whose, ranking=Ranking(importance=1), limit=1)
+    assert hit.parts["importance"] == 0
+    with pytest.raises(InvalidRequest) as refused:
+        await client.search_memories("sea", namespace=whose, neighbours=21)
+    assert refused.value.param == "neighbours"
+
+
+async def test_an_id_is_one_part_of_the_path(client: RecollectClient) -> None:
+    await client.add_memory("one", namespace="user/paths", memory_id="stats")
+    assert (await client.get_memory("stats", namespace="user/paths")).text == "one"
+    for odd in ("stats/history", "../memories", "a?b", "a b"):
+        with pytest.raises(InvalidRequest, match="no memory id"):
+            await client.get_memory(odd, namespace="user/paths")
+
+
+async def test_a_remote_store_is_of_one_tenant_and_takes_no_other_error_for_nothing(server_home: Path) -> None:
+    server = recorded_server(server_home)
+    assert server is not None
+    remote = RemoteMemory(RecollectClient(server.url))
+    with pytest.raises(InvalidRequest) as refused:
+        await remote.list(Namespace(tenant="acme"))
+    assert refused.value.param == "tenant"
+    await remote.close()
+    elsewhere = RemoteMemory(RecollectClient(f"{server.url}/elsewhere"))
+    for call in (elsewhere.get(Namespace(), "a"), elsewhere.history(Namespace(), "a"), elsewhere.neighbours(Namespace(), "a")):
+        with pytest.raises(NotFound):
+            await call
+    await elsewhere.close()
+    nowhere = RemoteMemory(RecollectClient("http://127.0.0.1:9"))
+    for call in (
+        nowhere.get(Namespace(), "a"),
+        nowhere.search(Namespace(), "a"),
+        nowhere.seq(Namespace()),
+        anext(nowhere.export(Namespace())),
+    ):
+        with pytest.raises(RecollectError, match="recollect serve"):
+            await call
+    await nowhere.close()
+
+
 async def test_adapters_and_status_are_told(client: RecollectClient) -> None:
     assert [state.versions for state in await client.adapters()] in ([], [[]])
     status = await client.status()
@@ -94,5 +164,7 @@ def test_every_status_has_its_type_and_odd_bodies_have_a_message() -> None:
     waiting = error_of(answer(503, json=body, headers={"retry-after": "7"}))
     assert isinstance(waiting, EngineUnavailable)
     assert waiting.retry_after_s == 7
+    embedder = {"error": {"message": "no vector", "type": "server_error", "param": None, "code": "embedder_error"}}
+    assert type(error_of(answer(502, json=embedder))) is EmbedderError
     for odd in (answer(500, text="<html>"), answer(500, json=["x"]), answer(500, json={"error": "x"})):
         assert error_of(odd).message.startswith("the server answered 500")

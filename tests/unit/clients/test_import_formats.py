@@ -48,6 +48,18 @@ def test_the_same_text_twice_is_one_memory(tmp_path: Path) -> None:
     assert len(read_memories(file)) == 1
 
 
+def test_an_export_keeps_tags_importance_and_trust_but_makes_nobody_an_operator(tmp_path: Path) -> None:
+    file = tmp_path / "own.jsonl"
+    file.write_text(
+        '{"id": "a", "text": "one", "tags": ["x"], "importance": 0.5, "trust": "tool", "provenance": {"session": "s"}}\n'
+        '{"id": "b", "text": "two", "tags": [], "importance": null, "trust": "operator"}\n',
+        "utf-8",
+    )
+    one, two = read_memories(file)
+    assert (one.tags, one.importance, one.trust, one.session) == (("x",), 0.5, "tool", "s")
+    assert (two.tags, two.importance, two.trust) == ((), None, None)
+
+
 def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
     file = tmp_path / "odd.jsonl"
     file.write_text('{"id": "a", "text": "one\u2028two"}\n{"id": "b", "text": "three\x85four"}\n', "utf-8")
