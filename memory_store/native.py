@@ -6,40 +6,128 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pyarrow_compute
 from lancedb.index import FTS
 from lancedb.query import MatchQuery
 
-from memory_store.arrow import VECTOR, from_arrow, matrix
+from memory_store.arrow import VECTOR, from_arrow, matrix, schema
 from memory_store.conditions import where
 from memory_store.query import Query
-from memory_store.scoring import Boosts, Floats, Parts, hits
-from recollect.memory import Filters, SearchHit
+from memory_store.rows import OPEN
+from memory_store.scoring import Boosts, Floats, Parts, ranked
+from recollect.memory import Filters, MemoryRecord, SearchHit
 
 MIN_POOL = 50
 """Candidates that each half of a hybrid search brings, at least; or four times the limit."""
+COLUMNS = schema("", None, 0).names
+SPARE = 64
+"""Rows asked for beyond them where no filter is given: a filter costs more than closed rows that are left out afterwards."""
 TERMS_INDEX = FTS(
     base_tokenizer="whitespace", lower_case=False, stem=False, remove_stop_words=False, ascii_folding=False, max_token_length=None
 )
+pc = cast(Any, pyarrow_compute)
 
 
 async def search(table: Any, namespace: str, query: Query, seq: int) -> list[SearchHit]:
     """The best records as of `seq`, best first. The vector search is exact: an ANN index with a filter loses records."""
-    condition = where(query.filters, seq)
+    condition = None if query.as_of is None and query.filters == Filters() else where(query.filters, seq)
     boosted = query.ranking.recency or query.ranking.importance
     pool = max(MIN_POOL, 4 * query.limit) if query.mode == "hybrid" or boosted else query.limit
-    found: list[pa.Table] = []
+    found = _Candidates()
     if query.vector is not None:
-        found.append(await _nearest(table, query.vector, condition, pool))
+        nearest = table.query().nearest_to(query.vector).column(VECTOR).distance_type("cosine").bypass_vector_index()
+        found.add_nearest(await _alive(nearest, condition, pool, seq))
     if query.mode != "dense" and query.terms:
-        found.append(await _matching(table, query.terms, condition, pool))
-    newest = await _newest(table, seq) if query.ranking.recency else None
-    return _hits(_Candidates.of(found), namespace, query, newest)
+        await _indexed(table)
+        matching = MatchQuery(" ".join(query.terms), "terms")  # pyright: ignore[reportCallIssue] - they have defaults
+        found.add_matching(await _alive(table.query().nearest_to_text(matching), condition, pool, seq))
+    if query.vector is not None:
+        await found.add_cosines(table, query.vector)
+    return await _hits(table, namespace, query, found, seq)
+
+
+async def _indexed(table: Any) -> None:
+    if not any(index.index_type == "FTS" for index in await table.list_indices()):
+        await table.create_index("terms", config=TERMS_INDEX)
+
+
+async def _alive(query: Any, condition: str | None, count: int, seq: int) -> pa.Table:
+    """The keys and scores of the best `count` rows that the condition lets pass; without one, of those that are current."""
+    columns = ["key", "seq_to", *(("_distance",) if hasattr(query, "distance_type") else ("_score",))]
+    query = query.select(columns).with_row_id()
+    if condition is None:
+        asked = 2 * count + SPARE
+        best = await query.limit(asked).to_arrow()
+        alive = best.filter(pc.equal(best["seq_to"], OPEN))
+        if alive.num_rows >= count or best.num_rows < asked:
+            return alive.slice(0, count)
+    return await query.where(condition or where(Filters(), seq)).limit(count).to_arrow()
+
+
+@dataclass(slots=True)
+class _Candidates:
+    """Rows that either half of the search found, by key: where they lie, their cosines, and BM25 scores of those found by terms."""
+
+    row_ids: dict[int, int] = field(default_factory=dict[int, int])
+    texts: dict[int, float] = field(default_factory=dict[int, float])
+    cosines: dict[int, float] = field(default_factory=dict[int, float])
+
+    def add_nearest(self, rows: pa.Table) -> None:
+        self._add(rows)
+        self.cosines = {key: 1 - distance for key, distance in zip(_list(rows, "key"), _list(rows, "_distance"), strict=True)}
+
+    def add_matching(self, rows: pa.Table) -> None:
+        self._add(rows)
+        self.texts = dict(zip(_list(rows, "key"), _list(rows, "_score"), strict=True))
+
+    def _add(self, rows: pa.Table) -> None:
+        self.row_ids |= zip(_list(rows, "key"), _list(rows, "_rowid"), strict=True)
+
+    async def add_cosines(self, table: Any, vector: Floats) -> None:
+        """Those of rows that were found by their terms alone."""
+        missing = [key for key in self.row_ids if key not in self.cosines]
+        if missing:
+            rows = await self.rows(table, missing, ["key", VECTOR])
+            found = matrix(rows)
+            assert found is not None
+            self.cosines |= zip(_list(rows, "key"), (found @ vector).tolist(), strict=True)
+
+    async def rows(self, table: Any, keys: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """Some of the rows. Where they lie may have changed since they were found: then they are looked up by their keys."""
+        rows = await table.take_row_ids([self.row_ids[key] for key in keys]).select(list(columns)).to_arrow()
+        if set(_list(rows, "key")) == set(keys):
+            return rows
+        wanted = ", ".join(str(key) for key in keys)
+        return await table.query().where(f"key IN ({wanted})").select(list(columns)).to_arrow()
+
+
+async def _hits(table: Any, namespace: str, query: Query, found: _Candidates, seq: int) -> list[SearchHit]:
+    keys = sorted(found.row_ids)
+    text = None if query.mode == "dense" else np.array([found.texts.get(key, 0.0) for key in keys], np.float32)
+    dense = None if query.vector is None else np.array([found.cosines[key] for key in keys], np.float32)
+    ranking = query.ranking
+    records: dict[int, MemoryRecord] = {}
+    boosts = Boosts()
+    if ranking.recency or ranking.importance:
+        records = await _records(table, namespace, found, keys)
+        newest = await _newest(table, seq) if ranking.recency else None
+        boosts = Boosts.of(ranking, newest, [records[key] for key in keys])
+    parts = Parts(dense, text, boosts=boosts)
+    best = ranked(parts, query.limit)
+    records = records or await _records(table, namespace, found, [keys[place] for place, _ in best])
+    return [SearchHit(record=records[keys[place]], score=score, parts=parts.of(place)) for place, score in best]
+
+
+async def _records(table: Any, namespace: str, found: _Candidates, keys: Sequence[int]) -> dict[int, MemoryRecord]:
+    if not keys:
+        return {}
+    return {row.key: row.record for row in from_arrow(await found.rows(table, keys, COLUMNS), namespace)}
 
 
 async def _newest(table: Any, seq: int) -> datetime | None:
@@ -48,49 +136,5 @@ async def _newest(table: Any, seq: int) -> datetime | None:
     return max((time for time in times["about"].to_pylist() if time is not None), default=None)
 
 
-async def _nearest(table: Any, vector: Floats, condition: str, limit: int) -> pa.Table:
-    query = table.query().nearest_to(vector).column(VECTOR).distance_type("cosine").bypass_vector_index()
-    return await query.where(condition).limit(limit).to_arrow()
-
-
-async def _matching(table: Any, terms: Sequence[str], condition: str, limit: int) -> pa.Table:
-    if not any(index.index_type == "FTS" for index in await table.list_indices()):
-        await table.create_index("terms", config=TERMS_INDEX)
-    query = table.query().nearest_to_text(MatchQuery(" ".join(terms), "terms"))  # pyright: ignore[reportCallIssue] - they have defaults
-    return await query.where(condition).limit(limit).to_arrow()
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    """Rows that either half of the search found, oldest first, with their BM25 scores (0: no term, or not among the best)."""
-
-    rows: Sequence[pa.Table]
-    texts: Floats
-
-    @classmethod
-    def of(cls, found: Sequence[pa.Table]) -> _Candidates:
-        rows: dict[int, pa.Table] = {}
-        texts: dict[int, float] = {}
-        for table in found:
-            keys: list[int] = table["key"].to_pylist()
-            rows |= {key: table.slice(place, 1) for place, key in enumerate(keys)}
-            if "_score" in table.column_names:
-                texts = dict(zip(keys, table["_score"].to_pylist(), strict=True))
-        keys = sorted(rows)
-        return cls([rows[key] for key in keys], np.array([texts.get(key, 0.0) for key in keys], np.float32))
-
-
-def _hits(found: _Candidates, namespace: str, query: Query, newest: datetime | None) -> list[SearchHit]:
-    text = None if query.mode == "dense" else found.texts
-    vector = query.vector
-    dense = None if vector is None else np.array([_cosine(row, vector) for row in found.rows], np.float32)
-    ranking = query.ranking
-    boosts = Boosts()
-    if ranking.recency or ranking.importance:
-        boosts = Boosts.of(ranking, newest, [from_arrow(row, namespace)[0].record for row in found.rows])
-    return hits(Parts(dense, text, boosts=boosts), query.limit, lambda i: from_arrow(found.rows[i], namespace)[0].record)
-
-
-def _cosine(row: pa.Table, vector: Floats) -> float:
-    vectors = matrix(row)
-    return float("nan") if vectors is None else float(vectors[0] @ vector)
+def _list(rows: pa.Table, column: str) -> list[Any]:
+    return rows[column].to_pylist()

@@ -162,16 +162,20 @@ class Parts:
         return np.where(np.isnan(dense), -np.inf, dense).astype(np.float32) if text is None else fuse(dense, text)
 
 
-def hits(parts: Parts, limit: int, record: Callable[[int], MemoryRecord]) -> list[SearchHit]:
-    """The best of some rows, best first, from the parts of their scores; equal ones by age, the newest first.
+def ranked(parts: Parts, limit: int) -> list[tuple[int, float]]:
+    """The places and scores of the best of some rows, best first; equal ones by age, the newest first.
 
     Without a dense part only rows that match, or whose context does; without a text part only rows that have a vector.
     """
     relevance = parts.relevance()
     score = parts.boosts.added_to(relevance)
     found = np.flatnonzero(relevance > (0 if parts.dense is None else -np.inf))
-    best = found[_top(score[found], limit)].tolist()
-    return [SearchHit(record=record(i), score=float(score[i]), parts=parts.of(i)) for i in best]
+    return [(place, float(score[place])) for place in found[_top(score[found], limit)].tolist()]
+
+
+def hits(parts: Parts, limit: int, record: Callable[[int], MemoryRecord]) -> list[SearchHit]:
+    """The best of some rows, best first, from the parts of their scores."""
+    return [SearchHit(record=record(place), score=score, parts=parts.of(place)) for place, score in ranked(parts, limit)]
 
 
 def _mean(own: Floats | None, context: Floats | None) -> Floats | None:
