@@ -87,7 +87,7 @@ class LanceMemoryStore:
         self._embedder = CachedEmbedder(embedder) if embedder else None
         self._view_rows = view_rows
         self._held_rows = held_rows
-        self._open_tables = open_tables
+        self._most_open = open_tables
         self._idle_s = idle_s
         self._keep = keep_versions
         self._connections: dict[str, asyncio.Task[Any]] = {}
@@ -103,6 +103,11 @@ class LanceMemoryStore:
     def held_rows(self) -> int:
         """How many rows all views hold now."""
         return self._held.rows
+
+    @property
+    def open_tables(self) -> int:
+        """How many tables are open now."""
+        return len(self._open)
 
     async def apply(self, namespace: Namespace, writes: Sequence[MemoryWrite]) -> Applied:
         """Commit `writes`, all or nothing; returns after the commit. Texts that the embedder fails on get their vectors later.
@@ -309,11 +314,11 @@ class LanceMemoryStore:
                 opened.table.forget_view()
                 if self._held.rows <= self._held_rows:
                     break
-        spare = len(self._open) - self._open_tables
+        spare = len(self._open) - self._most_open
         if spare > 0:
             for namespace, opened in list(self._open.items())[:-1]:
                 if spare and opened.writer.idle and namespace not in self._fills:
-                    opened.table.close()
+                    opened.table.detach()
                     del self._open[namespace]
                     spare -= 1
 

@@ -167,6 +167,11 @@ class NamespaceTable:
         self._hold(None, None)
         self._handle = None
 
+    def detach(self) -> None:
+        """The store lets go of it. Whoever still uses it may, and what it then holds is counted no more."""
+        self.close()
+        self._held = Held()
+
     def _hold(self, snapshot: disk.Snapshot | None, whole: disk.Snapshot | None) -> None:
         self._held.rows += _rows(snapshot, whole) - _rows(self._snapshot, self._whole)
         self._snapshot, self._whole = snapshot, whole

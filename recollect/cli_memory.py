@@ -63,6 +63,7 @@ def stats(ctx: typer.Context, namespace: Whose = None, url: Url = None, as_json:
         ("memories", f"{found.memories} ({kinds})" if kinds else "0"),
         ("versions of memories", str(found.versions)),
         ("waiting for a vector", str(found.without_vector)),
+        ("waiting for the text index", str(found.not_indexed)),
         ("last seq", str(found.seq)),
         ("on disk", f"{found.bytes / 2**20:.2f} MiB in {found.fragments} fragments, {found.table_versions} table versions"),
     ):

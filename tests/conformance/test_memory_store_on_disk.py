@@ -190,6 +190,23 @@ async def test_views_of_many_namespaces_stay_within_their_bound(tmp_path: Path) 
     await store.close()
 
 
+async def test_tables_that_nobody_uses_are_closed_and_opened_again(tmp_path: Path) -> None:
+    store = LanceMemoryStore(tmp_path, HashEmbedder(8), open_tables=3, idle_s=0.01, keep_versions=timedelta(0))
+    spaces = [Namespace.parse(f"user/{i}") for i in range(10)]
+    for ns in spaces:
+        await store.apply(ns, [add(f"m{i}", f"text {i}") for i in range(10)])
+    async with asyncio.timeout(20):
+        while store.open_tables > 3:
+            await asyncio.sleep(0.1)
+            await store.list(spaces[0])
+    for _ in range(2):
+        for ns in spaces:
+            assert len(await store.list(ns, limit=50)) == 10
+    assert store.open_tables <= 3
+    assert store.held_rows <= 30
+    await store.close()
+
+
 async def test_a_full_disk_is_named_and_the_store_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from memory_store import disk
     from recollect.errors import StorageFull
