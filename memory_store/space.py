@@ -8,10 +8,12 @@ from __future__ import annotations
 import pyarrow as pa
 
 from memory_store.arrow import ADDED, SCHEMA, VECTOR
-from memory_store.disk import Snapshot, again, guarded, opened, read
+from memory_store.disk import CommitConflict, Snapshot, again, guarded, opened, read
 from memory_store.location import Location
 from memory_store.rows import Space
 from recollect.errors import ConfigurationError
+
+ATTEMPTS = 5
 
 
 def checked(snapshot: Snapshot, space: Space) -> Snapshot:
@@ -29,19 +31,26 @@ def made_by(snapshot: Snapshot) -> Space:
     return Space((fields.metadata or {}).get(b"embedder", b"").decode() if dimension else "", dimension)
 
 
-def emptied(location: Location, space: Space) -> bool:
+def without_others(location: Location, space: Space) -> bool:
     """Take away vectors that another embedder made, and leave room for those of `space`. False if they are of `space` already.
 
     A process that ends in between leaves a table without vectors, which the next one that opens it gives room. Raises CommitConflict.
     """
-    snapshot = _of_today(read(location, None, 0))
-    if made_by(snapshot) == space:
-        return False
-    if VECTOR in snapshot.dataset.schema.names:
-        dataset = opened(location)
-        guarded(lambda: dataset.drop_columns([VECTOR]))
-    _with_vectors(again(snapshot), space)
-    return True
+    emptied = False
+    for attempt in range(ATTEMPTS):
+        try:
+            snapshot = _of_today(read(location, None, 0))
+            if made_by(snapshot) == space:
+                break
+            if VECTOR in snapshot.dataset.schema.names:
+                dataset = opened(location)
+                guarded(lambda dataset=dataset: dataset.drop_columns([VECTOR]))
+                emptied = True
+            _with_vectors(again(snapshot), space)
+        except CommitConflict:  # a reader gives the table room for vectors, too
+            if attempt == ATTEMPTS - 1:
+                raise
+    return emptied
 
 
 def _of_today(snapshot: Snapshot) -> Snapshot:

@@ -269,7 +269,7 @@ class LanceMemoryStore:
         opened = await self._table(namespace)
         if not await asyncio.to_thread(disk.exists, opened.table.location):
             return 0
-        if await opened.writer.alone(partial(space.emptied, opened.table.location, opened.table.space)):
+        if await opened.writer.alone(partial(space.without_others, opened.table.location, opened.table.space)):
             opened.table.forget_view()
         self._fill_again(namespace, opened)
         return (await self.stats(namespace)).without_vector
