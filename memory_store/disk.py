@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import lance
@@ -20,7 +21,7 @@ import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
 from memory_store.arrow import VECTOR, from_arrow, schema, to_arrow
-from memory_store.location import Location, lock_of, lost, mark_created, writing
+from memory_store.location import Location, generation_of, lock_of, manifest_of, mark_created, writing
 from memory_store.rows import MAX_BATCH, OPEN, Row, Space, last_seq
 from memory_store.view import View
 from recollect.errors import RecollectError, StorageFull
@@ -44,6 +45,8 @@ class Snapshot:
     """The table at one version. `view` is None where the namespace is too large to hold in memory."""
 
     location: Location
+    generation: bytes
+    """Of the table that was read (location.py)."""
     dataset: Any
     version: int
     namespace: str
@@ -59,11 +62,12 @@ def opened(location: Location) -> Any:
 def exists(location: Location) -> bool:
     """Whether the table was created. Raises RecollectError if it was, and is not there any more."""
     if location.path is not None:
-        versions = location.path / "_versions"
-        found = versions.is_dir() and any(file.suffix == ".manifest" for file in versions.iterdir())
-        if not found and lost(location):
+        generation = generation_of(location)
+        found = _has_manifest(location.path)
+        # Looked at again, because a table may be created or dropped between the two.
+        if not found and generation and generation == generation_of(location):
             raise RecollectError(
-                f"the folder {location.path} with memories was removed or moved away; put it back, or delete "
+                f"the folder {location.path} with memories was removed, moved away or emptied; put it back, or delete "
                 f"{lock_of(location.path)} to begin anew without them",
                 code="memories_lost",
             )
@@ -75,6 +79,13 @@ def exists(location: Location) -> bool:
             return False
         raise translated(exc, "the memory store") from exc
     return True
+
+
+def _has_manifest(path: Path) -> bool:
+    try:
+        return any(file.suffix == ".manifest" for file in (path / "_versions").iterdir())
+    except FileNotFoundError:
+        return False
 
 
 def create(location: Location, namespace: str, space: Space, rows: Sequence[Row], view_rows: int | None) -> Snapshot:
@@ -96,12 +107,11 @@ def create(location: Location, namespace: str, space: Space, rows: Sequence[Row]
                 max_retries=0,
                 storage_options=location.storage_options,
             )
-            mark_created(location)
-            return dataset
+            return dataset, mark_created(location)
 
-    dataset = guarded(write)
+    dataset, generation = guarded(write)
     view = View.of(rows) if view_rows is None or len(rows) <= view_rows else None
-    return Snapshot(location, dataset, dataset.version, namespace, last_seq(rows), view)
+    return Snapshot(location, generation, dataset, dataset.version, namespace, last_seq(rows), view)
 
 
 def read(location: Location, older: Snapshot | None, view_rows: int | None) -> Snapshot:
@@ -111,20 +121,23 @@ def read(location: Location, older: Snapshot | None, view_rows: int | None) -> S
     A file that another process's clean-up removed while it was read is no error: the newer state is read then.
     """
     for attempt in range(READ_ATTEMPTS):
+        generation = generation_of(location)
         try:
-            return _read(location, opened(location), older, view_rows)
-        except OSError as exc:
-            if attempt == READ_ATTEMPTS - 1 or "not found" not in str(exc).lower():
+            return _read(location, generation, opened(location), older, view_rows)
+        except (OSError, ValueError) as exc:
+            if attempt == READ_ATTEMPTS - 1 or not transient(exc):
                 raise translated(exc, "the memory store") from exc
     raise AssertionError("unreachable")
 
 
-def _read(location: Location, dataset: Any, older: Snapshot | None, view_rows: int | None) -> Snapshot:
+def _read(location: Location, generation: bytes, dataset: Any, older: Snapshot | None, view_rows: int | None) -> Snapshot:
     namespace = (dataset.schema.metadata or {}).get(b"namespace", b"").decode()
     seq = older.seq if older else 0
     if view_rows is not None and dataset.count_rows() > view_rows:
         keys = dataset.to_table(columns=["key"], filter=pc.field("key") >= (seq + 1) * MAX_BATCH)["key"]
-        return Snapshot(location, dataset, dataset.version, namespace, (_pc.max(keys).as_py() or seq * MAX_BATCH) // MAX_BATCH, None)
+        return Snapshot(
+            location, generation, dataset, dataset.version, namespace, (_pc.max(keys).as_py() or seq * MAX_BATCH) // MAX_BATCH, None
+        )
     if older is None or older.view is None or (VECTOR in dataset.schema.names and older.view.lacks_vectors):
         view = View.of(from_arrow(dataset.to_table(), namespace))
     else:
@@ -132,7 +145,7 @@ def _read(location: Location, dataset: Any, older: Snapshot | None, view_rows: i
         rows = from_arrow(dataset.to_table(filter=(pc.field("seq_from") > seq) | closed), namespace)
         erased = any(row.erasure for row in rows)
         view = View.of(from_arrow(dataset.to_table(), namespace)) if erased else older.view.advanced(rows)
-    return Snapshot(location, dataset, dataset.version, namespace, view.seq, view)
+    return Snapshot(location, generation, dataset, dataset.version, namespace, view.seq, view)
 
 
 def _where(snapshot: Snapshot, condition: pc.Expression | str, limit: int | None = None) -> list[Row]:
@@ -168,8 +181,11 @@ def pages(snapshot: Snapshot) -> Iterable[list[MemoryRecord]]:
 
 def session(snapshot: Snapshot, record: MemoryRecord, as_of: int) -> list[Row]:
     """The episodic memories of a record's session, in their order."""
-    condition = _at(as_of) & (pc.field("session") == record.provenance.session) & (pc.field("kind") == "episodic")
-    return sorted(_where(snapshot, condition), key=lambda row: row.order)
+    # Rows of the first schema have it in their provenance alone.
+    session = record.provenance.session
+    named = (pc.field("session") == session) | pc.field("session").is_null()
+    rows = _where(snapshot, _at(as_of) & named & (pc.field("kind") == "episodic"))
+    return sorted((row for row in rows if row.record.provenance.session == session), key=lambda row: row.order)
 
 
 def _at(seq: int) -> pc.Expression:
@@ -205,13 +221,26 @@ def fill(snapshot: Snapshot, rows: Sequence[Row]) -> None:
 
 def _merge(snapshot: Snapshot, rows: Sequence[Row]) -> Any:
     def merge() -> Any:
-        dataset = snapshot.dataset.checkout_version(snapshot.version)
-        builder = dataset.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
         with writing(snapshot.location):
+            _still_there(snapshot)
+            dataset = snapshot.dataset.checkout_version(snapshot.version)
+            builder = dataset.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
             builder.use_index(False).conflict_retries(0).execute(to_arrow(rows, dataset.schema))
         return dataset
 
     return guarded(merge)
+
+
+def _still_there(snapshot: Snapshot) -> None:
+    """Raises CommitConflict if the table was dropped, or its version cleaned up: Lance's caches may not know, and would commit on it.
+
+    Asked while the lock is held, without which nobody drops or cleans.
+    """
+    location = snapshot.location
+    if location.path is None:
+        return
+    if generation_of(location) != snapshot.generation or not manifest_of(location.path, snapshot.version).is_file():
+        raise CommitConflict("the table was dropped, or its version cleaned up")
 
 
 def again(snapshot: Snapshot) -> Snapshot:
@@ -224,10 +253,18 @@ def without_vector(snapshot: Snapshot, limit: int) -> list[Row]:
     return _where(snapshot, f"seq_to > seq_from AND {VECTOR} IS NULL", limit)
 
 
+def transient(exc: Exception) -> bool:
+    """Whether Lance failed because another process removed or changed what was being read, so that reading again may help."""
+    text = str(exc).lower()
+    return any(said in text for said in ("not found", "no such file", "conflict", "does not exist", "failed to shutdown local writer"))
+
+
 def guarded(write: Callable[[], T]) -> T:
     """Run a write. A version that another process's clean-up removed under it is a conflict too."""
     try:
         return write()
+    except RecollectError:
+        raise
     except (OSError, ValueError) as exc:
         text = str(exc).lower()
         if any(word in text for word in ("concurrent", "conflict", "not found", "already exists")):
@@ -237,7 +274,7 @@ def guarded(write: Callable[[], T]) -> T:
         raise translated(exc, "the memory store") from exc
 
 
-def translated(exc: OSError | ValueError, what: str) -> RecollectError:
+def translated(exc: Exception, what: str) -> RecollectError:
     """Our error for the operating system's, which Lance passes on as text."""
     said = ("No space left", "StorageFull", "os error 28", "quota")
     full = getattr(exc, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(text in str(exc) for text in said)

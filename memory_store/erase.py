@@ -96,7 +96,10 @@ def _delete(dataset: Any, chosen: Callable[[MemoryRecord], bool], erased: dict[i
         builder = dataset.merge_insert("key").when_not_matched_insert_all().when_not_matched_by_source_delete(f"key IN ({keys})")
         disk.guarded(lambda: builder.use_index(False).conflict_retries(0).execute(mark))
         erased |= doomed
-    if not erased:
+    if not erased:  # what killed writers left behind goes all the same
+        disk.guarded(
+            lambda: dataset.cleanup_old_versions(timedelta(days=36_500), delete_unverified=True, error_if_tagged_old_versions=False)
+        )
         return
     for index in dataset.describe_indices():
         disk.guarded(lambda name=index.name: dataset.drop_index(name))

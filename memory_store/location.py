@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import uuid
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-CREATED = b"1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +48,11 @@ def lock_of(path: Path) -> Path:
 
 
 @contextmanager
-def writing(location: Location, *, alone: bool = False) -> Generator[None]:
+def writing(location: Location, *, alone: bool = False, wait: bool = True) -> Generator[None]:
     """Held while files of a table are written: by any number of writers of all processes, or by one `alone`.
 
     An erasure removes every file that no version names, which a file is that another writer is about to commit. In an object
-    storage nothing can be held; there nothing is erased (erase.py).
+    storage nothing can be held; there nothing is erased (erase.py). Raises BlockingIOError instead of waiting, if not to `wait`.
     """
     if (path := location.path) is None:
         yield
@@ -61,27 +60,32 @@ def writing(location: Location, *, alone: bool = False) -> Generator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with lock_of(path).open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
             if not _is(lock_of(path), lock.fileno()):  # whoever dropped the table removed the file meanwhile
                 continue
             yield
             return
 
 
-def mark_created(location: Location) -> None:
-    """Note beside a table that it was created, so that its loss can be told from a namespace that was never written."""
+def mark_created(location: Location) -> bytes:
+    """Give a table that was just created its generation, beside its folder: it tells the table from a later one of the same name."""
+    generation = uuid.uuid4().hex.encode()
     if location.path is not None:
-        lock_of(location.path).write_bytes(CREATED)
+        lock_of(location.path).write_bytes(generation)
+    return generation_of(location)
 
 
-def lost(location: Location) -> bool:
-    """Whether a table that was created, and not dropped, is not there."""
-    return (
-        location.path is not None
-        and not location.path.exists()
-        and lock_of(location.path).exists()
-        and lock_of(location.path).read_bytes() == CREATED
-    )
+def generation_of(location: Location) -> bytes:
+    """The generation of the table that is there; empty where none was created, and in an object storage, where none is dropped."""
+    try:
+        return lock_of(location.path).read_bytes() if location.path is not None else b""
+    except FileNotFoundError:
+        return b""
+
+
+def manifest_of(path: Path, version: int) -> Path:
+    """The file that makes a version of a table; versions are counted down, so that the newest comes first in a listing."""
+    return path / "_versions" / f"{2**64 - 1 - version:020d}.manifest"
 
 
 def _is(path: Path, descriptor: int) -> bool:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -18,6 +20,7 @@ from lancedb.query import MatchQuery
 
 from memory_store.arrow import VECTOR, from_arrow, matrix, schema
 from memory_store.conditions import where
+from memory_store.location import Location, writing
 from memory_store.query import Query
 from memory_store.rows import OPEN
 from memory_store.scoring import Boosts, Floats, Parts, ranked
@@ -44,7 +47,6 @@ async def search(table: Any, namespace: str, query: Query, seq: int) -> list[Sea
         nearest = table.query().nearest_to(query.vector).column(VECTOR).distance_type("cosine").bypass_vector_index()
         found.add_nearest(await _alive(nearest, condition, pool, seq))
     if query.mode != "dense" and query.terms:
-        await _indexed(table)
         matching = MatchQuery(" ".join(query.terms), "terms")  # pyright: ignore[reportCallIssue] - they have defaults
         found.add_matching(await _alive(table.query().nearest_to_text(matching), condition, pool, seq))
     if query.vector is not None:
@@ -52,9 +54,18 @@ async def search(table: Any, namespace: str, query: Query, seq: int) -> list[Sea
     return await _hits(table, namespace, query, found, seq)
 
 
-async def _indexed(table: Any) -> None:
-    if not any(index.index_type == "FTS" for index in await table.list_indices()):
-        await table.create_index("terms", config=TERMS_INDEX)
+async def indexed(table: Any, location: Location, query: Query) -> None:
+    """Make the full text index that a query needs, if there is none. Not while an erasure goes on, whose last act is to look for one."""
+    if query.mode == "dense" or not query.terms or await _has_index(table):
+        return
+    with ExitStack() as stack:
+        await asyncio.to_thread(stack.enter_context, writing(location))
+        if not await _has_index(table):
+            await table.create_index("terms", config=TERMS_INDEX)
+
+
+async def _has_index(table: Any) -> bool:
+    return any(index.index_type == "FTS" for index in await table.list_indices())
 
 
 async def _alive(query: Any, condition: str | None, count: int, seq: int) -> pa.Table:
@@ -108,20 +119,22 @@ class _Candidates:
 
 
 async def _hits(table: Any, namespace: str, query: Query, found: _Candidates, seq: int) -> list[SearchHit]:
+    """Of the rows found, the best. What was erased since it was found is passed over."""
     keys = sorted(found.row_ids)
-    text = None if query.mode == "dense" else np.array([found.texts.get(key, 0.0) for key in keys], np.float32)
-    dense = None if query.vector is None else np.array([found.cosines[key] for key in keys], np.float32)
     ranking = query.ranking
     records: dict[int, MemoryRecord] = {}
     boosts = Boosts()
     if ranking.recency or ranking.importance:
         records = await _records(table, namespace, found, keys)
+        keys = sorted(records)
         newest = await _newest(table, seq) if ranking.recency else None
         boosts = Boosts.of(ranking, newest, [records[key] for key in keys])
+    text = None if query.mode == "dense" else np.array([found.texts.get(key, 0.0) for key in keys], np.float32)
+    dense = None if query.vector is None else np.array([found.cosines.get(key, np.nan) for key in keys], np.float32)
     parts = Parts(dense, text, boosts=boosts)
     best = ranked(parts, query.limit)
     records = records or await _records(table, namespace, found, [keys[place] for place, _ in best])
-    return [SearchHit(record=records[keys[place]], score=score, parts=parts.of(place)) for place, score in best]
+    return [SearchHit(record=records[keys[place]], score=score, parts=parts.of(place)) for place, score in best if keys[place] in records]
 
 
 async def _records(table: Any, namespace: str, found: _Candidates, keys: Sequence[int]) -> dict[int, MemoryRecord]:

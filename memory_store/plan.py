@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,19 @@ def check(writes: Sequence[MemoryWrite]) -> None:
         if write.importance is not None and not 0 <= write.importance <= 1:
             raise InvalidRequest(f"importance is {write.importance}; use a number from 0 to 1", param=f"writes.{i}.importance")
         for name, time in (("valid_at", write.valid_at), ("invalid_at", write.invalid_at)):
-            if time is not None and time.tzinfo is None:
-                raise InvalidRequest(f"{name} has no time zone; write 2026-01-31T12:00:00Z", param=f"writes.{i}.{name}")
+            check_time(time, f"writes.{i}.{name}")
+
+
+def check_time(time: datetime | None, param: str) -> None:
+    """Refuse a time without a zone, and one that has no place in UTC's years 1 to 9999. Raises InvalidRequest."""
+    if time is None:
+        return
+    if time.tzinfo is None:
+        raise InvalidRequest(f"{param.rpartition('.')[2]} has no time zone; write 2026-01-31T12:00:00Z", param=param)
+    try:
+        time.astimezone(UTC)
+    except OverflowError as exc:
+        raise InvalidRequest(f"{time} is not within the years 1 to 9999 of UTC", param=param) from exc
 
 
 def _check_tags(tags: Sequence[str], param: str) -> None:
@@ -130,7 +141,8 @@ def _is_repeat(write: MemoryWrite, old: Row | None) -> bool:
     if write.op == "add":
         return True
     names = ("kind", "metadata", "valid_at", "invalid_at", "trust", "tags", "importance")
-    return all(getattr(old.record, name) == getattr(write, name) for name in names)
+    same = all(getattr(old.record, name) == getattr(write, name) for name in names)
+    return same and old.record.provenance.session == write.provenance.session
 
 
 def _refuse(write: MemoryWrite, old: Row | None, index: int) -> None:

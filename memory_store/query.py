@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from memory_store.embedders.base import Embedder, Vectors
-from memory_store.plan import Vector, check_unicode
+from memory_store.plan import Vector, check_time, check_unicode
 from memory_store.terms import query_terms
 from recollect.errors import InvalidRequest
 from recollect.memory import Filters, MemoryWrite, Ranking, SearchMode
@@ -60,9 +60,7 @@ def _check_filters(filters: Filters) -> None:
     for number, tag in enumerate(filters.tags):
         check_unicode(tag, f"filters.tags.{number}")
     for name in ("since", "until", "valid_at"):
-        moment = getattr(filters, name)
-        if moment is not None and moment.tzinfo is None:
-            raise InvalidRequest(f"{name} has no time zone; write 2026-01-31T12:00:00Z", param=f"filters.{name}")
+        check_time(getattr(filters, name), f"filters.{name}")
 
 
 def _check_ranking(ranking: Ranking) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import builtins
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from memory_store.context import around
-from memory_store.location import Location
+from memory_store.location import Location, generation_of
 from memory_store.query import Query
 from memory_store.rows import Space
 from memory_store.view import View
+from recollect.errors import RecollectError
 from recollect.memory import Kind, MemoryRecord, SearchHit
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 INLINE_ROWS = 4000
 """A search of a view this large takes about 1 ms; a longer one leaves the event loop."""
 
-SPACE_ATTEMPTS = 5
+ATTEMPTS = 7
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -45,18 +47,23 @@ class NamespaceTable:
         self.view_rows = view_rows
         self._held = held
         self._lock = asyncio.Lock()
+        self._indexing = asyncio.Lock()
         self._handle: Any = None
-        self._identity: tuple[int, int] | None = None
+        self._generation = b""
         self._checked: Space | None = None
         self._snapshot: disk.Snapshot | None = None
         self._whole: disk.Snapshot | None = None
 
     async def snapshot(self) -> disk.Snapshot | None:
-        """The newest state, read again only if somebody committed; None while the table does not exist."""
+        """The newest state, read again only if somebody committed; None while the table does not exist. Raises RecollectError."""
+        return await self._steadily(self._newest)
+
+    async def _newest(self) -> disk.Snapshot | None:
         async with self._lock:
-            if self._identity != (identity := self._folder()):
+            generation = await asyncio.to_thread(generation_of, self.location)
+            if self._generation != generation:
                 self.close()  # another process dropped the table, and may have begun one of the same name
-                self._identity = identity
+                self._generation = generation
             if self._snapshot is None and not await asyncio.to_thread(_disk().exists, self.location):
                 return None
             handle = await self._opened()
@@ -64,52 +71,70 @@ class NamespaceTable:
             space, state = self.space, self._snapshot
             if state is None or self._checked != space or await handle.version() != state.version:
                 state = await asyncio.to_thread(self._read, state, self.view_rows)
+                if state.generation != generation:
+                    raise _disk().CommitConflict("the table was dropped while it was read")
                 self._hold(state, self._whole)
                 self._checked = space
             return state
 
     async def view(self) -> View:
         """The whole namespace in memory, however large: what forks stand on."""
-        state = await self.snapshot()
+        return await self._steadily(self._view)
+
+    async def _view(self) -> View:
+        state = await self._newest()
         if state is None:
             return View.of(())
         if state.view is not None:
             return state.view
         async with self._lock:
-            if self._whole is None or self._whole.version != state.version:
-                self._hold(self._snapshot, await asyncio.to_thread(self._read, self._whole, None))
-            assert self._whole is not None
-            assert self._whole.view is not None
-            return self._whole.view
+            whole = self._whole
+            if whole is None or whole.version != state.version:
+                whole = await asyncio.to_thread(self._read, whole, None)
+                self._hold(self._snapshot, whole)
+            assert whole.view is not None
+            return whole.view
 
     async def get(self, memory_id: str, as_of: int | None) -> MemoryRecord | None:
         """The version that is current, or was at `as_of`."""
-        state = await self.snapshot()
-        if state is None:
-            return None
-        if state.view is not None:
-            return state.view.get(memory_id, as_of)
-        return await asyncio.to_thread(_disk().get, state, memory_id, _at(state, as_of))
+
+        async def read() -> MemoryRecord | None:
+            state = await self._newest()
+            if state is None:
+                return None
+            if state.view is not None:
+                return state.view.get(memory_id, as_of)
+            return await asyncio.to_thread(_disk().get, state, memory_id, _at(state, as_of))
+
+        return await self._steadily(read)
 
     async def history(self, memory_id: str) -> builtins.list[MemoryRecord]:
         """Every version that was ever current, oldest first."""
-        state = await self.snapshot()
-        if state is None:
-            return []
-        return state.view.history(memory_id) if state.view is not None else await asyncio.to_thread(_disk().history, state, memory_id)
+
+        async def read() -> builtins.list[MemoryRecord]:
+            state = await self._newest()
+            if state is None:
+                return []
+            return state.view.history(memory_id) if state.view is not None else await asyncio.to_thread(_disk().history, state, memory_id)
+
+        return await self._steadily(read)
 
     async def neighbours(self, memory_id: str, reach: int, as_of: int | None) -> builtins.list[MemoryRecord]:
         """An episodic memory with up to `reach` memories of its session before and after it, in their order."""
-        state = await self.snapshot()
-        if state is None:
-            return []
-        if state.view is not None:
-            return state.view.neighbours(memory_id, reach, as_of)
-        record = await asyncio.to_thread(_disk().get, state, memory_id, _at(state, as_of))
-        if record is None or record.kind != "episodic" or record.provenance.session is None:
-            return [] if record is None else [record]
-        session = await asyncio.to_thread(_disk().session, state, record, _at(state, as_of))
-        return around([row.record for row in session], memory_id, reach)
+
+        async def read() -> builtins.list[MemoryRecord]:
+            state = await self._newest()
+            if state is None:
+                return []
+            if state.view is not None:
+                return state.view.neighbours(memory_id, reach, as_of)
+            record = await asyncio.to_thread(_disk().get, state, memory_id, _at(state, as_of))
+            if record is None or record.kind != "episodic" or record.provenance.session is None:
+                return [] if record is None else [record]
+            session = await asyncio.to_thread(_disk().session, state, record, _at(state, as_of))
+            return around([row.record for row in session], memory_id, reach)
+
+        return await self._steadily(read)
 
     async def export(self) -> AsyncGenerator[MemoryRecord]:
         """All current records, oldest first, as of one moment."""
@@ -127,29 +152,60 @@ class NamespaceTable:
 
     async def list(self, limit: int, offset: int, kind: Kind | None, as_of: int | None) -> builtins.list[MemoryRecord]:
         """Records, newest first."""
-        state = await self.snapshot()
-        if state is None:
-            return []
-        if state.view is not None:
-            return state.view.newest(limit, offset, kind, as_of)
-        return await asyncio.to_thread(_disk().newest, state, limit, offset, kind, _at(state, as_of))
+
+        async def read() -> builtins.list[MemoryRecord]:
+            state = await self._newest()
+            if state is None:
+                return []
+            if state.view is not None:
+                return state.view.newest(limit, offset, kind, as_of)
+            return await asyncio.to_thread(_disk().newest, state, limit, offset, kind, _at(state, as_of))
+
+        return await self._steadily(read)
 
     async def search(self, query: Query) -> builtins.list[SearchHit]:
         """The best records, best first."""
-        state = await self.snapshot()
-        if state is None:
-            return []
-        if state.view is None:
-            from memory_store import native
 
-            return await native.search(await self._opened(), self.namespace, query, _at(state, query.as_of))
-        if len(state.view) <= INLINE_ROWS:
-            return state.view.search(query)
-        return await asyncio.to_thread(state.view.search, query)
+        async def read() -> builtins.list[SearchHit]:
+            state = await self._newest()
+            if state is None:
+                return []
+            if state.view is None:
+                from memory_store import native
+
+                async with self._indexing:
+                    await native.indexed(await self._opened(), self.location, query)
+                return await native.search(await self._opened(), self.namespace, query, _at(state, query.as_of))
+            if len(state.view) <= INLINE_ROWS:
+                return state.view.search(query)
+            return await asyncio.to_thread(state.view.search, query)
+
+        return await self._steadily(read)
+
+    async def _steadily(self, read: Callable[[], Awaitable[T]]) -> T:
+        """What `read` gives; tried again where another process dropped, erased or cleaned up what it was reading.
+
+        Raises RecollectError for what stays wrong.
+        """
+        failure: Exception | None = None
+        for attempt in range(ATTEMPTS):
+            try:
+                return await read()
+            except RecollectError:
+                raise
+            except _disk().CommitConflict as exc:
+                failure = exc
+            except (OSError, ValueError, RuntimeError) as exc:
+                if not _disk().transient(exc):
+                    raise _disk().translated(exc, "the memory store") from exc
+                failure = exc
+            self.close()
+            await asyncio.sleep(0.01 * 2**attempt)
+        raise RecollectError(f"the memories of {self.namespace} could not be read: {failure}", code="storage_error") from failure
 
     def advance(self, snapshot: disk.Snapshot) -> None:
         """Take over a state that this process wrote itself, unless a newer one was read meanwhile."""
-        self._identity = self._identity or self._folder()
+        self._generation = snapshot.generation
         if self._snapshot is None or snapshot.version > self._snapshot.version:
             too_large = snapshot.view is not None and len(snapshot.view) > self.view_rows
             self._hold(replace(snapshot, view=None) if too_large else snapshot, self._whole)
@@ -181,22 +237,9 @@ class NamespaceTable:
             self._handle = await (await self._connect()).open_table(self.location.name)
         return self._handle
 
-    def _folder(self) -> tuple[int, int] | None:
-        """What tells a table's folder from a later one of the same name; None for no folder, and in an object storage."""
-        try:
-            found = self.location.path and self.location.path.stat()
-        except FileNotFoundError:
-            return None
-        return (found.st_ino, found.st_ctime_ns) if found else None
-
     def _read(self, older: disk.Snapshot | None, view_rows: int | None) -> disk.Snapshot:
         from memory_store import space
 
-        for _ in range(SPACE_ATTEMPTS):
-            try:
-                return space.checked(_disk().read(self.location, older, view_rows), self.space)
-            except _disk().CommitConflict:  # another process changes the schema too
-                continue
         return space.checked(_disk().read(self.location, older, view_rows), self.space)
 
 

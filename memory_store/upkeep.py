@@ -17,7 +17,7 @@ from typing import Any, cast
 import pyarrow.compute as pc
 
 from memory_store.arrow import VECTOR
-from memory_store.disk import Snapshot, again, guarded, opened
+from memory_store.disk import CommitConflict, Snapshot, again, guarded, opened
 from memory_store.location import writing
 from memory_store.rows import OPEN
 from recollect.memory import NamespaceStats
@@ -71,9 +71,13 @@ def unindexed(dataset: Any, name: str) -> int:
 
 
 def clean(snapshot: Snapshot, keep: timedelta) -> None:
-    """Remove the files of versions that are older than `keep`. Raises CommitConflict."""
-    dataset = opened(snapshot.location)
-    guarded(lambda: dataset.cleanup_old_versions(keep, error_if_tagged_old_versions=False))
+    """Remove the files of versions that are older than `keep`, while nobody commits on one of them. Raises CommitConflict."""
+    try:
+        with writing(snapshot.location, alone=True, wait=False):
+            dataset = opened(snapshot.location)
+            guarded(lambda: dataset.cleanup_old_versions(keep, error_if_tagged_old_versions=False))
+    except BlockingIOError as exc:
+        raise CommitConflict("another process writes") from exc
 
 
 def fragments(snapshot: Snapshot) -> int:

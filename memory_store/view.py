@@ -251,7 +251,9 @@ class View:
         return record if record.seq_to == seq_to else record.model_copy(update={"seq_to": seq_to})
 
     def _place_of(self, row: Row) -> int | None:
-        return next((place for place, mine in self._versions(row.record.id) if mine.key == row.key), None)
+        # A row that was written after the `seq` at which this view ends is hidden, and may have the key of a new one.
+        versions = self._versions(row.record.id)
+        return next((place for place, mine in versions if mine.key == row.key and self._seq_to[place] >= mine.record.seq_from), None)
 
 
 def _seq_to(row: Row) -> int:

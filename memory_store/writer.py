@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from memory_store import disk
 
 ATTEMPTS = 50
+MOST_AT_ONE_VERSION = 8
 COMPACT_EVERY = 64
 """Commits."""
 TIERS = (1024, 16 * 1024, 1024 * 1024)
@@ -38,6 +39,21 @@ class Batch:
     writes: Sequence[MemoryWrite]
     vectors: Mapping[str, Vector]
     done: asyncio.Future[Applied]
+
+
+@dataclass(slots=True)
+class Stuck:
+    """Tells a table that is damaged from one that others write to: there a conflict comes with a newer version."""
+
+    version: int = -1
+    times: int = 0
+
+    def at(self, version: int, failure: Exception) -> None:
+        """Note a conflict. Raises RecollectError when the same version fails again and again."""
+        self.times = self.times + 1 if version == self.version else 0
+        self.version = version
+        if self.times == MOST_AT_ONE_VERSION:
+            raise RecollectError(f"the memory store cannot be written: {failure}", code="storage_error") from failure
 
 
 class Writer:
@@ -141,6 +157,7 @@ class Writer:
     async def _commit(self, batches: Sequence[Batch]) -> None:
         from memory_store import disk
 
+        stuck = Stuck()
         for attempt in range(ATTEMPTS):
             snapshot = await self._table.snapshot()
             current = await asyncio.to_thread(disk.current, snapshot, _ids(batches)) if snapshot else {}
@@ -148,7 +165,8 @@ class Writer:
             if outcome.rows:
                 try:
                     self._table.advance(await asyncio.to_thread(self._write, snapshot, outcome))
-                except disk.CommitConflict:
+                except disk.CommitConflict as exc:
+                    stuck.at(snapshot.version if snapshot else 0, exc)
                     await asyncio.sleep(random.uniform(0, 0.005 * 2 ** min(attempt, 6)))
                     continue
                 self._since_compaction += 1

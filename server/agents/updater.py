@@ -93,10 +93,10 @@ async def _plan(wanted: Sequence[Operation], step: Step, ctx: AgentContext) -> t
 
 
 async def _add(operation: Operation, new_id: str, step: Step, ctx: AgentContext) -> tuple[MemoryOp, MemoryWrite | None]:
-    existing = await find_verbatim(operation.text, ctx)
-    if existing is not None and existing.id != new_id:
-        return MemoryOp(op="add", id=existing.id, text=operation.text, applied=False), None
     text, day = dated(operation.text, ctx.at)
+    existing = await find_verbatim(text, ctx)
+    if existing is not None and existing.id != new_id:
+        return MemoryOp(op="add", id=existing.id, text=text, applied=False), None
     write = MemoryWrite(op="add", id=new_id, text=text, valid_at=day, provenance=provenance(ctx, step.index), trust="user")
     return MemoryOp(op="add", id=new_id, text=text), write
 
@@ -106,10 +106,10 @@ async def _change(operation: Operation, step: Step, ctx: AgentContext) -> tuple[
     number = operation.number or 0
     target = step.retrieved[number - 1].id if 1 <= number <= len(step.retrieved) else None
     record = await ctx.store.get(ctx.namespace, target) if target else None
-    op = MemoryOp.model_validate({"op": operation.op, "id": target, "text": operation.text})
-    if record is None or (operation.op == "update" and _same(record, operation.text)):
-        return op.model_copy(update={"applied": False}), None
     text, day = dated(operation.text, ctx.at)
+    op = MemoryOp.model_validate({"op": operation.op, "id": target, "text": text})
+    if record is None or (operation.op == "update" and _same(record, text)):
+        return op.model_copy(update={"applied": False}), None
     write = MemoryWrite.model_validate(
         {
             "op": operation.op,
@@ -125,7 +125,7 @@ async def _change(operation: Operation, step: Step, ctx: AgentContext) -> tuple[
             "importance": record.importance,
         }
     )
-    return op.model_copy(update={"text": text}), write
+    return op, write
 
 
 def _same(record: MemoryRecord, text: str) -> bool:
