@@ -24,7 +24,7 @@ from memory_store.arrow import VECTOR, from_arrow, schema, to_arrow
 from memory_store.location import Location, generation_of, lock_of, manifest_of, mark_created, writing
 from memory_store.rows import MAX_BATCH, OPEN, Row, Space, last_seq
 from memory_store.view import View
-from recollect.errors import RecollectError, StorageFull
+from recollect.errors import Conflict, RecollectError, StorageFull
 from recollect.memory import Kind, MemoryRecord
 
 READ_ATTEMPTS = 5
@@ -63,7 +63,7 @@ def exists(location: Location) -> bool:
     """Whether the table was created. Raises RecollectError if it was, and is not there any more."""
     if location.path is not None:
         generation = generation_of(location)
-        found = _has_manifest(location.path)
+        found = has_manifest(location.path)
         # Looked at again, because a table may be created or dropped between the two.
         if not found and generation and generation == generation_of(location):
             raise RecollectError(
@@ -81,7 +81,8 @@ def exists(location: Location) -> bool:
     return True
 
 
-def _has_manifest(path: Path) -> bool:
+def has_manifest(path: Path) -> bool:
+    """Whether a table's folder holds a version."""
     try:
         return any(file.suffix == ".manifest" for file in (path / "_versions").iterdir())
     except FileNotFoundError:
@@ -272,6 +273,14 @@ def guarded(write: Callable[[], T]) -> T:
         if isinstance(exc, ValueError):
             raise
         raise translated(exc, "the memory store") from exc
+
+
+def settled(work: Callable[[], T], what: str) -> T:
+    """Run `work` for a caller who cannot read again: what is a conflict still is an error. Raises Conflict, RecollectError."""
+    try:
+        return guarded(work)
+    except CommitConflict as exc:
+        raise Conflict(f"{what} gave way to other processes that write all the time; try again") from exc
 
 
 def translated(exc: Exception, what: str) -> RecollectError:

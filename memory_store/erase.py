@@ -75,6 +75,18 @@ def drop(path: Path) -> None:
             lock_of(path).unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left in a tenant's folder: tables that were never committed, and those that were being dropped."""
+    for rest in folder.glob(".*.dropped"):
+        shutil.rmtree(rest)
+    for path in folder.glob("*.lance"):
+        if not disk.has_manifest(path):
+            with writing(Location.of(path), alone=True):
+                if not disk.has_manifest(path) and not lock_of(path).read_bytes():
+                    shutil.rmtree(path, ignore_errors=True)
+                    lock_of(path).unlink(missing_ok=True)
+
+
 def _doomed(dataset: Any, chosen: Callable[[MemoryRecord], bool]) -> list[Row]:
     rows = _rows(dataset)
     ids = {row.record.id for row in rows if not row.tombstone and chosen(row.record)}

@@ -29,8 +29,9 @@ from recollect.memory import Filters, MemoryRecord, SearchHit
 MIN_POOL = 50
 """Candidates that each half of a hybrid search brings, at least; or four times the limit."""
 COLUMNS = schema("", None, 0).names
-SPARE = 64
-"""Rows asked for beyond them where no filter is given: a filter costs more than closed rows that are left out afterwards."""
+KEYS = ("key", "seq_to")
+SPARE = 8
+"""Rows asked for beyond them, and a quarter more, where no filter is given: it costs more than leaving closed rows out afterwards."""
 TERMS_INDEX = FTS(
     base_tokenizer="whitespace", lower_case=False, stem=False, remove_stop_words=False, ascii_folding=False, max_token_length=None
 )
@@ -42,13 +43,16 @@ async def search(table: Any, namespace: str, query: Query, seq: int) -> list[Sea
     condition = None if query.as_of is None and query.filters == Filters() else where(query.filters, seq)
     boosted = query.ranking.recency or query.ranking.importance
     pool = max(MIN_POOL, 4 * query.limit) if query.mode == "hybrid" or boosted else query.limit
-    found = _Candidates()
+    # Where all candidates are hits, they come whole; of many, the few best are fetched afterwards.
+    columns = KEYS if query.mode == "hybrid" or boosted else COLUMNS
+    found = _Candidates(namespace)
     if query.vector is not None:
         nearest = table.query().nearest_to(query.vector).column(VECTOR).distance_type("cosine").bypass_vector_index()
-        found.add_nearest(await _alive(nearest, condition, pool, seq))
+        found.add_nearest(await _alive(nearest.select([*columns, "_distance"]), condition, pool, seq))
     if query.mode != "dense" and query.terms:
         matching = MatchQuery(" ".join(query.terms), "terms")  # pyright: ignore[reportCallIssue] - they have defaults
-        found.add_matching(await _alive(table.query().nearest_to_text(matching), condition, pool, seq))
+        matches = table.query().nearest_to_text(matching).select([*columns, "_score"])
+        found.add_matching(await _alive(matches, condition, pool, seq))
     if query.vector is not None:
         await found.add_cosines(table, query.vector)
     return await _hits(table, namespace, query, found, seq)
@@ -69,11 +73,10 @@ async def _has_index(table: Any) -> bool:
 
 
 async def _alive(query: Any, condition: str | None, count: int, seq: int) -> pa.Table:
-    """The keys and scores of the best `count` rows that the condition lets pass; without one, of those that are current."""
-    columns = ["key", "seq_to", *(("_distance",) if hasattr(query, "distance_type") else ("_score",))]
-    query = query.select(columns).with_row_id()
+    """The best `count` rows that the condition lets pass; without one, of those that are current."""
+    query = query.with_row_id()
     if condition is None:
-        asked = 2 * count + SPARE
+        asked = count + SPARE + count // 4
         best = await query.limit(asked).to_arrow()
         alive = best.filter(pc.equal(best["seq_to"], OPEN))
         if alive.num_rows >= count or best.num_rows < asked:
@@ -85,7 +88,10 @@ async def _alive(query: Any, condition: str | None, count: int, seq: int) -> pa.
 class _Candidates:
     """Rows that either half of the search found, by key: where they lie, their cosines, and BM25 scores of those found by terms."""
 
+    namespace: str
     row_ids: dict[int, int] = field(default_factory=dict[int, int])
+    records: dict[int, MemoryRecord] = field(default_factory=dict[int, MemoryRecord])
+    """Of rows that came whole."""
     texts: dict[int, float] = field(default_factory=dict[int, float])
     cosines: dict[int, float] = field(default_factory=dict[int, float])
 
@@ -99,6 +105,8 @@ class _Candidates:
 
     def _add(self, rows: pa.Table) -> None:
         self.row_ids |= zip(_list(rows, "key"), _list(rows, "_rowid"), strict=True)
+        if "text" in rows.column_names:
+            self.records |= {row.key: row.record for row in from_arrow(rows, self.namespace)}
 
     async def add_cosines(self, table: Any, vector: Floats) -> None:
         """Those of rows that were found by their terms alone."""
@@ -138,8 +146,8 @@ async def _hits(table: Any, namespace: str, query: Query, found: _Candidates, se
 
 
 async def _records(table: Any, namespace: str, found: _Candidates, keys: Sequence[int]) -> dict[int, MemoryRecord]:
-    if not keys:
-        return {}
+    if not keys or all(key in found.records for key in keys):
+        return {key: found.records[key] for key in keys}
     return {row.key: row.record for row in from_arrow(await found.rows(table, keys, COLUMNS), namespace)}
 
 

@@ -201,7 +201,7 @@ class LanceMemoryStore:
 
         Raises RecollectError if the files that are left hold some of it.
         """
-        from memory_store import erase
+        from memory_store import disk, erase
 
         opened = await self._table(namespace)
 
@@ -210,7 +210,7 @@ class LanceMemoryStore:
             opened.table.forget_view()
             return erased
 
-        return await opened.writer.alone(work)
+        return await opened.writer.alone(lambda: disk.settled(work, "erasing"))
 
     async def find(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> builtins.list[MemoryRecord]:
         """Every version of every memory of which `chosen` holds for one version: what `erase` would erase."""
@@ -244,7 +244,7 @@ class LanceMemoryStore:
 
     async def drop(self, namespace: Namespace) -> builtins.list[MemoryRecord]:
         """Erase a whole namespace, its name on the disk included; returns what was erased."""
-        from memory_store import erase
+        from memory_store import disk, erase
 
         opened = await self._table(namespace)
 
@@ -254,7 +254,14 @@ class LanceMemoryStore:
             opened.table.close()
             return erased
 
-        return await opened.writer.alone(work)
+        return await opened.writer.alone(lambda: disk.settled(work, "dropping"))
+
+    async def sweep(self, tenant: str) -> None:
+        """Remove what killed processes left of a tenant: tables that were never committed, and those that were being dropped."""
+        from memory_store import disk, erase
+
+        folder = _path(tenant_folder(self._root, tenant))
+        await asyncio.to_thread(disk.settled, partial(erase.sweep, folder), "sweeping")
 
     async def reembed(self, namespace: Namespace) -> int:
         """Make the vectors of a namespace anew with the embedder in use, in the background, if another one made them.
@@ -269,7 +276,8 @@ class LanceMemoryStore:
         opened = await self._table(namespace)
         if not await asyncio.to_thread(disk.exists, opened.table.location):
             return 0
-        if await opened.writer.alone(partial(space.without_others, opened.table.location, opened.table.space)):
+        work = partial(space.without_others, opened.table.location, opened.table.space)
+        if await opened.writer.alone(lambda: disk.settled(work, "reembedding")):
             opened.table.forget_view()
         self._fill_again(namespace, opened)
         return (await self.stats(namespace)).without_vector

@@ -116,6 +116,10 @@ class LocalStore(MemoryStore, Protocol):
         """Duplicates, contradictions, secrets and sizes of a namespace. `tell` is called in another thread."""
         ...
 
+    async def sweep(self, tenant: str) -> None:
+        """Remove what killed processes left of a tenant, beside the namespaces that are known."""
+        ...
+
     async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:
         """Erase a whole namespace, its name on the disk included; returns all versions that were erased."""
         ...

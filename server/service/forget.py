@@ -136,6 +136,8 @@ class Forgetting:
             erased = [record for namespace in namespaces for record in await self._erased(namespace, chosen)]
             for namespace in namespaces:
                 await self._quiet(namespace)
+            if scope == "tenant":
+                await self._store.sweep(tenant)
             later, more = await self._redacted(tenant, [*doomed, *erased], holds)
             certificate = Certificate(
                 id=new_id(),

@@ -89,6 +89,9 @@ class OpeningStore:
     async def audit(self, namespace: Namespace, options: AuditOptions, tell: Tell) -> StoreAudit:
         return await (await self._store()).audit(namespace, options, tell)
 
+    async def sweep(self, tenant: str) -> None:
+        await (await self._store()).sweep(tenant)
+
     async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:
         return await (await self._store()).drop(namespace)
 

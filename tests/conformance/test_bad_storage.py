@@ -50,6 +50,19 @@ async def test_a_removed_folder_is_an_error_and_not_an_empty_namespace(tmp_path:
         await store.close()
 
 
+async def test_an_emptied_folder_is_no_empty_namespace(tmp_path: Path) -> None:
+    store = LanceMemoryStore(tmp_path, HashEmbedder())
+    try:
+        await store.apply(NS, [_add("a")])
+        shutil.rmtree(_folder(tmp_path) / "_versions")
+        again = LanceMemoryStore(tmp_path, HashEmbedder())
+        with pytest.raises(RecollectError, match="emptied"):
+            await again.list(NS)
+        await again.close()
+    finally:
+        await store.close()
+
+
 async def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     store = LanceMemoryStore(tmp_path, HashEmbedder())
     await store.apply(NS, [_add("a")])

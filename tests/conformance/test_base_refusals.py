@@ -49,6 +49,8 @@ async def test_a_change_that_expects_another_version_is_refused(store: BaseStore
         (add("b", "x", provenance={"session": "\ud800"}), InvalidRequest, "writes.1.provenance.session"),
         (add("b", "x", importance=1.5), InvalidRequest, "writes.1.importance"),
         (add("b", "x", importance=float("nan")), InvalidRequest, "writes.1.importance"),
+        (add("b", "x", valid_at="0001-01-01T00:00:00+05:00"), InvalidRequest, "writes.1.valid_at"),
+        (add("b", "x", invalid_at="9999-12-31T23:00:00-05:00"), InvalidRequest, "writes.1.invalid_at"),
         (update("a", ""), InvalidRequest, "writes.1.text"),
         (update("a", "x", if_seq=7), Conflict, "writes.1.if_seq"),
         (delete("a", if_seq=7), Conflict, "writes.1.if_seq"),

@@ -158,3 +158,13 @@ async def test_a_list_of_any_length_is_of_one_moment(store: BaseStore) -> None:
     assert [record.id for record in listed] == [f"m{i}" for i in range(1149, 49, -1)]
     assert len(await store.list(NS, limit=5000)) == 1200
     assert [record.id for record in await store.list(NS, limit=5000, as_of=1)] == [f"m{i}" for i in range(399, -1, -1)]
+
+
+async def test_an_update_of_the_session_alone_is_an_update(store: BaseStore) -> None:
+    await store.apply(NS, [turn("a", "monday", "said")])
+    moved = update("a", "said", kind="episodic", provenance=Provenance(session="tuesday"))
+    assert (await store.apply(NS, [moved])).seq == 2
+    assert (await store.apply(NS, [moved])).seq == 2
+    record = await store.get(NS, "a")
+    assert record is not None
+    assert record.provenance.session == "tuesday"

@@ -177,3 +177,17 @@ async def test_a_choice_that_fails_is_the_callers_error_and_the_store_goes_on(tm
         await store.apply(HOME, [_add("later", "still writable")])
     finally:
         await store.close()
+
+
+async def test_what_killed_processes_left_is_swept_away_and_the_rest_stays(tmp_path: Path) -> None:
+    store = await _filled(tmp_path)
+    try:
+        folder = tmp_path / HOME.tenant
+        for name in ("never-committed.lance", ".abc.dropped"):
+            (folder / name / "data").mkdir(parents=True)
+            (folder / name / "data" / "rest").write_text(CANARY)
+        await store.sweep(HOME.tenant)
+        assert len([path for path in folder.iterdir() if path.is_dir()]) == 1
+        assert len(await store.list(HOME)) == 14
+    finally:
+        await store.close()
