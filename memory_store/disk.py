@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
 from memory_store.arrow import VECTOR, from_arrow, schema, to_arrow
-from memory_store.location import Location, generation_of, lock_of, manifest_of, mark_created, writing
+from memory_store.location import Location, generation_of, lock_of, manifest_of, mark_created, namespace_of, writing
 from memory_store.rows import MAX_BATCH, OPEN, Row, Space, last_seq
 from memory_store.view import View
 from recollect.errors import Conflict, RecollectError, StorageFull
@@ -89,6 +89,16 @@ def has_manifest(path: Path) -> bool:
         return False
 
 
+def name_of(location: Location) -> str | None:
+    """The namespace of a table that holds or held a memory."""
+    if not exists(location):
+        return None
+    if (noted := namespace_of(location)) is not None:
+        return noted
+    dataset = opened(location)
+    return dataset.schema.metadata[b"namespace"].decode() if dataset.count_rows() else None
+
+
 def create(location: Location, namespace: str, space: Space, rows: Sequence[Row], view_rows: int | None) -> Snapshot:
     """Create a table with its first rows, in one commit. Raises CommitConflict if it is there, StorageFull."""
     if exists(location):
@@ -108,7 +118,7 @@ def create(location: Location, namespace: str, space: Space, rows: Sequence[Row]
                 max_retries=0,
                 storage_options=location.storage_options,
             )
-            return dataset, mark_created(location)
+            return dataset, mark_created(location, namespace)
 
     dataset, generation = guarded(write)
     view = View.of(rows) if view_rows is None or len(rows) <= view_rows else None

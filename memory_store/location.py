@@ -67,12 +67,20 @@ def writing(location: Location, *, alone: bool = False, wait: bool = True) -> Ge
             return
 
 
-def mark_created(location: Location) -> bytes:
-    """Give a table that was just created its generation, beside its folder: it tells the table from a later one of the same name."""
-    generation = uuid.uuid4().hex.encode()
+def mark_created(location: Location, namespace: str) -> bytes:
+    """Give a table that was just created its generation, beside its folder: it tells the table from a later one of the same name.
+
+    The namespace stands there too, so that all can be listed without opening their tables.
+    """
     if location.path is not None:
-        lock_of(location.path).write_bytes(generation)
+        lock_of(location.path).write_text(f"{uuid.uuid4().hex}\n{namespace}", "utf-8")
     return generation_of(location)
+
+
+def namespace_of(location: Location) -> str | None:
+    """The namespace that `mark_created` wrote down; None where it did not."""
+    _, _, name = generation_of(location).decode().partition("\n")
+    return name or None
 
 
 def generation_of(location: Location) -> bytes:

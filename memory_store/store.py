@@ -361,8 +361,7 @@ async def _connect(folder: Location) -> Any:
 def _written(tables: Sequence[Location]) -> Sequence[str]:
     from memory_store import disk
 
-    found = [disk.opened(table) for table in tables if disk.exists(table)]
-    return [table.schema.metadata[b"namespace"].decode() for table in found if table.count_rows()]
+    return [name for table in tables if (name := disk.name_of(table)) is not None]
 
 
 def _path(location: Location) -> Path:
