@@ -98,17 +98,17 @@ async def test_a_client_sees_what_the_server_offers_and_one_server_outlives_the_
         with pytest.raises(MCPError, match="Unknown resource"):
             await client.read_resource("other://x")
         seen: list[tuple[float, float | None, str | None]] = []
-        told = asyncio.Event()
+        ended = asyncio.Event()
 
         async def report(progress: float, total: float | None, message: str | None) -> None:
             seen.append((progress, total, message))
             if progress == total:
-                told.set()
+                ended.set()
 
         result = await client.call_tool("slow", {}, progress_callback=report)
         assert result.structured_content == {"parts": 2}
         # The client reports in tasks of their own: the last part may be told after the result.
-        await asyncio.wait_for(told.wait(), 10)
+        await asyncio.wait_for(ended.wait(), 10)
         assert sorted(seen) == [(1, 2, "part 1"), (2, 2, "part 2")]
     assert started(shared_home) == 1
 
