@@ -19,6 +19,7 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server import Server, ServerRequestContext
 from mcp.server.stdio import stdio_server
+from mcp.shared.dispatcher import ProgressFnT
 
 from clients.running import SERVE, ensure_server, recorded_server
 from recollect.errors import RecollectError
@@ -28,6 +29,7 @@ API_KEY = "RECOLLECT_API_KEY"
 CONNECT_TIMEOUT_S = 10.0
 Context = ServerRequestContext[Any]
 Paged = types.PaginatedRequestParams | None
+Part = tuple[float, float | None, str | None]
 R = TypeVar("R")
 
 
@@ -99,8 +101,8 @@ def proxy(upstream: Upstream, client: Client) -> Server[Any]:
         return await upstream.call(lambda c: c.list_tools(cursor=_cursor(params)))
 
     async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-        report = ctx.session.report_progress
-        return await upstream.call(lambda c: c.call_tool(params.name, params.arguments, progress_callback=report))
+        async with _passed_on(ctx.session.report_progress) as report:
+            return await upstream.call(lambda c: c.call_tool(params.name, params.arguments, progress_callback=report))
 
     async def list_resources(ctx: Context, params: Paged) -> types.ListResourcesResult:
         return await upstream.call(lambda c: c.list_resources(cursor=_cursor(params)))
@@ -137,6 +139,29 @@ def proxy(upstream: Upstream, client: Client) -> Server[Any]:
         on_get_prompt=get_prompt if offered.prompts else None,
         on_completion=complete if offered.completions else None,
     )
+
+
+@asynccontextmanager
+async def _passed_on(report: ProgressFnT) -> AsyncGenerator[ProgressFnT]:
+    """A callback whose every call reaches `report`, in order, before the block is left.
+
+    The client runs each callback in a task of its connection, which ends with the result: one that waits there to write is cancelled.
+    """
+    parts: asyncio.Queue[Part | None] = asyncio.Queue()
+
+    async def put(progress: float, total: float | None, message: str | None) -> None:
+        parts.put_nowait((progress, total, message))
+
+    async def pass_on() -> None:
+        while (part := await parts.get()) is not None:
+            await report(*part)
+
+    passing = asyncio.create_task(pass_on())
+    try:
+        yield put
+    finally:
+        parts.put_nowait(None)
+        await passing
 
 
 def _cursor(params: Paged) -> str | None:

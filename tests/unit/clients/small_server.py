@@ -41,9 +41,9 @@ def build(home: Path) -> Starlette:
     @mcp.tool()
     async def slow(ctx: Context) -> dict[str, int]:
         """Report progress."""
-        for part in (1, 2):
-            await ctx.report_progress(part, 2, f"part {part}")
-        return {"parts": 2}
+        for part in range(1, 21):
+            await ctx.report_progress(part, 20, f"part {part}")
+        return {"parts": 20}
 
     @mcp.tool()
     async def fail() -> dict[str, int]:
