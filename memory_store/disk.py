@@ -9,11 +9,10 @@ LanceDB's own merge repeats itself after a conflict with the rows it was first g
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import lance
 import pyarrow as pa
@@ -21,23 +20,22 @@ import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
 from memory_store.arrow import VECTOR, from_arrow, schema, to_arrow
+from memory_store.faults import CommitConflict, guarded, transient, translated
 from memory_store.location import Location, generation_of, lock_of, manifest_of, mark_created, namespace_of, writing
 from memory_store.rows import MAX_BATCH, OPEN, Row, Space, last_seq
 from memory_store.view import View
-from recollect.errors import Conflict, RecollectError, StorageFull
+from recollect.errors import RecollectError
 from recollect.memory import Kind, MemoryRecord
 
 READ_ATTEMPTS = 5
 PAGE = 5_000
 CACHE_BYTES = 32 * 2**20
+UPKEEP = (lance.LanceOperation.Rewrite, lance.LanceOperation.CreateIndex, lance.LanceOperation.BaseOperation)
+"""Operations that change no row. The last is how Lance's Python shows the reservation of fragment numbers before a rewrite."""
+UPKEEP_COMMITS = 8
 _session = cast(Any, lance).Session(index_cache_size_bytes=CACHE_BYTES, metadata_cache_size_bytes=CACHE_BYTES)
 """One for all tables: by default every opened table may fill gigabytes with the manifests of old versions."""
-T = TypeVar("T")
 _pc = cast(Any, pc)
-
-
-class CommitConflict(Exception):
-    """Another process committed first; read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +140,8 @@ def read(location: Location, older: Snapshot | None, view_rows: int | None) -> S
 
 
 def _read(location: Location, generation: bytes, dataset: Any, older: Snapshot | None, view_rows: int | None) -> Snapshot:
+    if older is not None and (older.view is not None or view_rows is not None) and _same_rows(dataset, generation, older):
+        return replace(older, dataset=dataset, version=dataset.version)
     namespace = (dataset.schema.metadata or {}).get(b"namespace", b"").decode()
     seq = older.seq if older else 0
     if view_rows is not None and dataset.count_rows() > view_rows:
@@ -157,6 +157,17 @@ def _read(location: Location, generation: bytes, dataset: Any, older: Snapshot |
         erased = any(row.erasure for row in rows)
         view = View.of(from_arrow(dataset.to_table(), namespace)) if erased else older.view.advanced(rows)
     return Snapshot(location, generation, dataset, dataset.version, namespace, view.seq, view)
+
+
+def _same_rows(dataset: Any, generation: bytes, older: Snapshot) -> bool:
+    """Whether only upkeep committed since: looking at its few transactions is much cheaper than looking for new rows."""
+    versions = range(older.version + 1, dataset.version + 1)
+    if generation != older.generation or not 0 < len(versions) <= UPKEEP_COMMITS:
+        return False
+    try:
+        return all(type(dataset.read_transaction(version).operation) in UPKEEP for version in versions)
+    except (OSError, ValueError, TypeError):
+        return False  # a clean-up removed one, or it is a rewrite of indexes, which Lance 14 cannot show: then the rows tell
 
 
 def _where(snapshot: Snapshot, condition: pc.Expression | str, limit: int | None = None) -> list[Row]:
@@ -254,6 +265,11 @@ def _still_there(snapshot: Snapshot) -> None:
         raise CommitConflict("the table was dropped, or its version cleaned up")
 
 
+def is_newest(snapshot: Snapshot) -> bool:
+    """Whether nobody committed since, or dropped the table."""
+    return generation_of(snapshot.location) == snapshot.generation and snapshot.dataset.latest_version == snapshot.version
+
+
 def again(snapshot: Snapshot) -> Snapshot:
     """The newest state, held in memory if `snapshot` was."""
     return read(snapshot.location, snapshot, None if snapshot.view is not None else 0)
@@ -262,43 +278,3 @@ def again(snapshot: Snapshot) -> Snapshot:
 def without_vector(snapshot: Snapshot, limit: int) -> list[Row]:
     """Some rows that have no vector yet. Lance takes no expression over a vector, hence the text, which is constant."""
     return _where(snapshot, f"seq_to > seq_from AND {VECTOR} IS NULL", limit)
-
-
-def transient(exc: Exception) -> bool:
-    """Whether Lance failed because another process removed or changed what was being read, so that reading again may help."""
-    text = str(exc).lower()
-    return any(said in text for said in ("not found", "no such file", "conflict", "does not exist", "failed to shutdown local writer"))
-
-
-def guarded(write: Callable[[], T]) -> T:
-    """Run a write. A version that another process's clean-up removed under it is a conflict too."""
-    try:
-        return write()
-    except RecollectError:
-        raise
-    except (OSError, ValueError) as exc:
-        text = str(exc).lower()
-        if any(word in text for word in ("concurrent", "conflict", "not found", "already exists")):
-            raise CommitConflict(str(exc)) from exc
-        if isinstance(exc, ValueError):
-            raise
-        raise translated(exc, "the memory store") from exc
-
-
-def settled(work: Callable[[], T], what: str) -> T:
-    """Run `work` for a caller who cannot read again: what is a conflict still is an error. Raises Conflict, RecollectError."""
-    try:
-        return guarded(work)
-    except CommitConflict as exc:
-        raise Conflict(f"{what} gave way to other processes that write all the time; try again") from exc
-
-
-def translated(exc: Exception, what: str) -> RecollectError:
-    """Our error for the operating system's, which Lance passes on as text."""
-    said = ("No space left", "StorageFull", "os error 28", "quota")
-    full = getattr(exc, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(text in str(exc) for text in said)
-    if full:
-        return StorageFull(f"no space is left on the disk of {what}; nothing was stored. Free some and try again")
-    if getattr(exc, "errno", None) in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return RecollectError(f"{what} may not be written: {exc}; nothing was stored. Make it writable and try again", code="read_only")
-    return RecollectError(f"{what} cannot be read or written: {exc}", code="storage_error")

@@ -23,6 +23,7 @@ from lance.file import LanceFileReader
 
 from memory_store import disk
 from memory_store.arrow import VECTOR, from_arrow, to_arrow
+from memory_store.faults import CommitConflict, guarded
 from memory_store.location import Location, lock_of, writing
 from memory_store.rows import ERASURE, Row, last_seq
 from recollect.errors import RecollectError
@@ -55,7 +56,7 @@ def erase(path: Path, chosen: Callable[[MemoryRecord], bool]) -> list[MemoryReco
             try:
                 _delete(lance.dataset(path), chosen, erased)
                 break
-            except disk.CommitConflict:
+            except CommitConflict:
                 if attempt == ATTEMPTS - 1:
                     raise
         rest = remains(path, list(erased.values())) if erased else []
@@ -106,17 +107,15 @@ def _delete(dataset: Any, chosen: Callable[[MemoryRecord], bool], erased: dict[i
         mark = to_arrow([_mark(namespace, last_seq(_rows(dataset)) + 1)], dataset.schema)
         keys = ", ".join(str(key) for key in doomed)
         builder = dataset.merge_insert("key").when_not_matched_insert_all().when_not_matched_by_source_delete(f"key IN ({keys})")
-        disk.guarded(lambda: builder.use_index(False).conflict_retries(0).execute(mark))
+        guarded(lambda: builder.use_index(False).conflict_retries(0).execute(mark))
         erased |= doomed
     if not erased:  # what killed writers left behind goes all the same
-        disk.guarded(
-            lambda: dataset.cleanup_old_versions(timedelta(days=36_500), delete_unverified=True, error_if_tagged_old_versions=False)
-        )
+        guarded(lambda: dataset.cleanup_old_versions(timedelta(days=36_500), delete_unverified=True, error_if_tagged_old_versions=False))
         return
     for index in dataset.describe_indices():
-        disk.guarded(lambda name=index.name: dataset.drop_index(name))
-    disk.guarded(lambda: dataset.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0, num_threads=1))
-    disk.guarded(lambda: dataset.cleanup_old_versions(timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False))
+        guarded(lambda name=index.name: dataset.drop_index(name))
+    guarded(lambda: dataset.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0, num_threads=1))
+    guarded(lambda: dataset.cleanup_old_versions(timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False))
 
 
 def _mark(namespace: str, seq: int) -> Row:

@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 
 from memory_store.embedders.base import Embedder
+from memory_store.faults import CommitConflict
 from memory_store.table import NamespaceTable
 from recollect.errors import ConfigurationError
 
@@ -42,6 +43,6 @@ async def _fill_some(table: NamespaceTable, embedder: Embedder) -> int | None:
     vectors = await embedder.embed([row.record.text for row in rows])
     try:
         await asyncio.to_thread(disk.fill, snapshot, [replace(row, vector=vector) for row, vector in zip(rows, vectors, strict=True)])
-    except disk.CommitConflict:
+    except CommitConflict:
         return 0
     return len(rows)

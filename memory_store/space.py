@@ -8,7 +8,8 @@ from __future__ import annotations
 import pyarrow as pa
 
 from memory_store.arrow import ADDED, SCHEMA, VECTOR
-from memory_store.disk import CommitConflict, Snapshot, again, guarded, opened, read
+from memory_store.disk import Snapshot, again, opened, read
+from memory_store.faults import CommitConflict, guarded
 from memory_store.location import Location
 from memory_store.rows import Space
 from recollect.errors import ConfigurationError

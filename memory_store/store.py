@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import importlib
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from memory_store.embedders.base import Embedder
 from memory_store.embedders.cached import CachedEmbedder
-from memory_store.fill import fill_vectors
+from memory_store.faults import settled
 from memory_store.fork import ForkedMemory
 from memory_store.location import Location
-from memory_store.naming import canonical, table_name, tenant_folder
+from memory_store.naming import tenant_folder
 from memory_store.plan import check
 from memory_store.query import check_range, check_reach, prepared, vectors_of
-from memory_store.rows import Space
-from memory_store.table import Held, NamespaceTable
+from memory_store.tables import Limits, OpenTables
 from memory_store.writer import Writer
 from recollect.audit import AuditOptions, StoreAudit, Tell, untold
 from recollect.errors import ConfigurationError, EmbedderError, RecollectError
@@ -49,14 +44,6 @@ OPEN_TABLES = 2_048
 FORGETS_LOCALLY = "memories in an object storage cannot be made sure to be gone: no lock keeps other writers out, and versions may be kept"
 log = logging.getLogger(__name__)
 CACHE_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """An open table and its writer."""
-
-    table: NamespaceTable
-    writer: Writer
 
 
 class LanceMemoryStore:
@@ -84,50 +71,46 @@ class LanceMemoryStore:
         processes that may be reading them. At most `open_tables` that nobody writes to stay open.
         """
         self._root = Location.of(root, storage_options)
-        self._embedder = CachedEmbedder(embedder) if embedder else None
-        self._view_rows = view_rows
-        self._held_rows = held_rows
-        self._most_open = open_tables
-        self._idle_s = idle_s
-        self._keep = keep_versions
-        self._connections: dict[str, asyncio.Task[Any]] = {}
-        self._held = Held()
-        self._open: OrderedDict[Namespace, Open] = OrderedDict()
-        self._fills: dict[Namespace, asyncio.Task[None]] = {}
+        self._tables = OpenTables(
+            self._root,
+            CachedEmbedder(embedder) if embedder else None,
+            Limits(view_rows, held_rows, open_tables),
+            partial(Writer, idle_s=idle_s, keep=keep_versions),
+        )
 
     @property
     def embedder(self) -> Embedder | None:
-        return self._embedder
+        return self._tables.embedder
 
     @property
     def held_rows(self) -> int:
         """How many rows all views hold now."""
-        return self._held.rows
+        return self._tables.held_rows
 
     @property
     def open_tables(self) -> int:
         """How many tables are open now."""
-        return len(self._open)
+        return len(self._tables)
 
     async def apply(self, namespace: Namespace, writes: Sequence[MemoryWrite]) -> Applied:
         """Commit `writes`, all or nothing; returns after the commit. Texts that the embedder fails on get their vectors later.
 
         Raises InvalidRequest, NotFound, Conflict, StorageFull.
         """
-        opened = await self._table(namespace)
+        opened = await self._tables.get(namespace)
         check(writes)
         try:
-            vectors = await vectors_of(self._embedder, writes)
+            vectors = await vectors_of(self._tables.embedder, writes)
         except EmbedderError as exc:
             log.warning("memories of %s are stored without a vector for now: %s", namespace, exc.message)
             applied = await opened.writer.apply(writes, {})
-            self._fill_again(namespace, opened)
+            self._tables.fill_again(namespace, opened)
             return applied
         return await opened.writer.apply(writes, vectors)
 
     async def get(self, namespace: Namespace, memory_id: str, *, as_of: int | None = None) -> MemoryRecord | None:
         check_range(1, 0, as_of)
-        table = (await self._table(namespace)).table
+        table = (await self._tables.get(namespace)).table
         return await table.get(memory_id, as_of)
 
     async def list(
@@ -135,7 +118,7 @@ class LanceMemoryStore:
     ) -> builtins.list[MemoryRecord]:
         """Records, newest first."""
         check_range(limit, offset, as_of)
-        table = (await self._table(namespace)).table
+        table = (await self._tables.get(namespace)).table
         return await table.list(limit, offset, kind, as_of)
 
     async def search(
@@ -150,8 +133,8 @@ class LanceMemoryStore:
         as_of: int | None = None,
     ) -> builtins.list[SearchHit]:
         """The best `limit` records, best first. Without an embedder, dense parts are left out. Raises InvalidRequest, EmbedderError."""
-        asked = await prepared(self._embedder, query, mode, limit, filters, ranking, as_of)
-        table = (await self._table(namespace)).table
+        asked = await prepared(self._tables.embedder, query, mode, limit, filters, ranking, as_of)
+        table = (await self._tables.get(namespace)).table
         return [] if asked is None else await table.search(asked)
 
     async def neighbours(
@@ -160,26 +143,26 @@ class LanceMemoryStore:
         """An episodic memory with up to `reach` memories of its session before and after it, in their order. Raises InvalidRequest."""
         check_range(1, 0, as_of)
         check_reach(reach)
-        return await (await self._table(namespace)).table.neighbours(memory_id, reach, as_of)
+        return await (await self._tables.get(namespace)).table.neighbours(memory_id, reach, as_of)
 
     async def export(self, namespace: Namespace) -> AsyncGenerator[MemoryRecord]:
         """All current records, oldest first, as of one moment."""
-        async for record in (await self._table(namespace)).table.export():
+        async for record in (await self._tables.get(namespace)).table.export():
             yield record
 
     async def history(self, namespace: Namespace, memory_id: str) -> builtins.list[MemoryRecord]:
-        table = (await self._table(namespace)).table
+        table = (await self._tables.get(namespace)).table
         return await table.history(memory_id)
 
     async def seq(self, namespace: Namespace) -> int:
-        snapshot = await (await self._table(namespace)).table.snapshot()
+        snapshot = await (await self._tables.get(namespace)).table.snapshot()
         return snapshot.seq if snapshot else 0
 
     async def fork(self, namespace: Namespace, *, as_of: int | None = None) -> ForkedMemory:
         """A private copy of one namespace; it stands on the view that reads use, so a hundred forks cost little more than one."""
         check_range(1, 0, as_of)
-        view = await (await self._table(namespace)).table.view()
-        return ForkedMemory(namespace, view if as_of is None else view.at(as_of), self._embedder)
+        view = await (await self._tables.get(namespace)).table.view()
+        return ForkedMemory(namespace, view if as_of is None else view.at(as_of), self._tables.embedder)
 
     async def namespaces(self, tenant: str) -> builtins.list[Namespace]:
         """Every namespace of a tenant that holds or held a memory, by name."""
@@ -187,7 +170,7 @@ class LanceMemoryStore:
         if folder.path is not None and not await asyncio.to_thread(folder.path.is_dir):
             return []
         tables, token = builtins.list[str](), None
-        connection = await self._connection(folder)
+        connection = await self._tables.connection(folder)
         while True:
             page = await connection.list_tables(limit=PAGE, page_token=token)
             tables += page.tables
@@ -201,35 +184,35 @@ class LanceMemoryStore:
 
         Raises RecollectError if the files that are left hold some of it.
         """
-        from memory_store import disk, erase
+        from memory_store import erase
 
-        opened = await self._table(namespace)
+        opened = await self._tables.get(namespace)
 
         def work() -> builtins.list[MemoryRecord]:
             erased = erase.erase(_path(opened.table.location), chosen)
             opened.table.forget_view()
             return erased
 
-        return await opened.writer.alone(lambda: disk.settled(work, "erasing"))
+        return await opened.writer.alone(lambda: settled(work, "erasing"))
 
     async def find(self, namespace: Namespace, chosen: Callable[[MemoryRecord], bool]) -> builtins.list[MemoryRecord]:
         """Every version of every memory of which `chosen` holds for one version: what `erase` would erase."""
         from memory_store import erase
 
-        return await asyncio.to_thread(erase.find, _path((await self._table(namespace)).table.location), chosen)
+        return await asyncio.to_thread(erase.find, _path((await self._tables.get(namespace)).table.location), chosen)
 
     async def stats(self, namespace: Namespace) -> NamespaceStats:
         """The size of a namespace; all zero for one never written."""
         from memory_store import upkeep
 
-        snapshot = await (await self._table(namespace)).table.snapshot()
+        snapshot = await (await self._tables.get(namespace)).table.snapshot()
         return await asyncio.to_thread(upkeep.stats, snapshot) if snapshot else NamespaceStats()
 
     async def audit(self, namespace: Namespace, options: AuditOptions = AuditOptions(), tell: Tell = untold) -> StoreAudit:
         """Duplicates, contradictions, secrets and sizes. `tell` is called in another thread, which ends soon after a cancellation."""
         from memory_store.audit import held, run
 
-        snapshot = await (await self._table(namespace)).table.snapshot()
+        snapshot = await (await self._tables.get(namespace)).table.snapshot()
         given_up = threading.Event()
 
         def told(part: str, done: int, total: int) -> None:
@@ -244,9 +227,9 @@ class LanceMemoryStore:
 
     async def drop(self, namespace: Namespace) -> builtins.list[MemoryRecord]:
         """Erase a whole namespace, its name on the disk included; returns what was erased."""
-        from memory_store import disk, erase
+        from memory_store import erase
 
-        opened = await self._table(namespace)
+        opened = await self._tables.get(namespace)
 
         def work() -> builtins.list[MemoryRecord]:
             erased = erase.erase(_path(opened.table.location), lambda _: True)
@@ -254,14 +237,14 @@ class LanceMemoryStore:
             opened.table.close()
             return erased
 
-        return await opened.writer.alone(lambda: disk.settled(work, "dropping"))
+        return await opened.writer.alone(lambda: settled(work, "dropping"))
 
     async def sweep(self, tenant: str) -> None:
         """Remove what killed processes left of a tenant: tables that were never committed, and those that were being dropped."""
-        from memory_store import disk, erase
+        from memory_store import erase
 
         folder = _path(tenant_folder(self._root, tenant))
-        await asyncio.to_thread(disk.settled, partial(erase.sweep, folder), "sweeping")
+        await asyncio.to_thread(settled, partial(erase.sweep, folder), "sweeping")
 
     async def reembed(self, namespace: Namespace) -> int:
         """Make the vectors of a namespace anew with the embedder in use, in the background, if another one made them.
@@ -271,91 +254,24 @@ class LanceMemoryStore:
         """
         from memory_store import disk, space
 
-        if self._embedder is None:
+        if self._tables.embedder is None:
             raise ConfigurationError("there is no embedder to make vectors with; set embedder.kind", param="embedder.kind")
-        opened = await self._table(namespace)
+        opened = await self._tables.get(namespace)
         if not await asyncio.to_thread(disk.exists, opened.table.location):
             return 0
         work = partial(space.without_others, opened.table.location, opened.table.space)
-        if await opened.writer.alone(lambda: disk.settled(work, "reembedding")):
+        if await opened.writer.alone(lambda: settled(work, "reembedding")):
             opened.table.forget_view()
-        self._fill_again(namespace, opened)
+        self._tables.fill_again(namespace, opened)
         return (await self.stats(namespace)).without_vector
 
     async def attach(self, embedder: Embedder) -> None:
         """Use an embedder that became ready after the start; returns when texts stored without a vector have theirs."""
-        self._embedder = CachedEmbedder(embedder)
-        for opened in self._open.values():
-            opened.table.reset(Space(embedder.id, embedder.dimension))
-        await asyncio.gather(*(fill_vectors(opened.table, self._embedder) for opened in self._open.values()))
+        await self._tables.attach(CachedEmbedder(embedder))
 
     async def close(self) -> None:
         """Commit what is queued, leave the tables tidy, and release files."""
-        fills = tuple(self._fills.values())
-        for task in fills:
-            task.cancel()
-        await asyncio.gather(*fills, return_exceptions=True)
-        for opened in self._open.values():
-            await opened.writer.close()
-        self._open.clear()
-        for connection in self._connections.values():
-            (await connection).close()
-        self._connections.clear()
-
-    async def _table(self, namespace: Namespace) -> Open:
-        opened = self._open.get(namespace)
-        if opened is None:
-            folder = tenant_folder(self._root, namespace.tenant)
-            space = Space(self._embedder.id, self._embedder.dimension) if self._embedder else Space()
-            location = folder / f"{table_name(namespace)}.lance"
-            table = NamespaceTable(location, partial(self._connection, folder), canonical(namespace), space, self._view_rows, self._held)
-            opened = self._open[namespace] = Open(table, Writer(table, idle_s=self._idle_s, keep=self._keep))
-            self._fill(namespace, opened)
-        self._open.move_to_end(namespace)
-        self._trim()
-        return opened
-
-    def _trim(self) -> None:
-        """Let the least used views go while all together are too large, and the least used tables while they are too many."""
-        if self._held.rows > self._held_rows:
-            for opened in list(self._open.values())[:-1]:
-                opened.table.forget_view()
-                if self._held.rows <= self._held_rows:
-                    break
-        spare = len(self._open) - self._most_open
-        if spare > 0:
-            for namespace, opened in list(self._open.items())[:-1]:
-                if spare and opened.writer.idle and namespace not in self._fills:
-                    opened.table.detach()
-                    del self._open[namespace]
-                    spare -= 1
-
-    def _fill(self, namespace: Namespace, opened: Open) -> None:
-        if self._embedder is not None and namespace not in self._fills:
-            task = asyncio.create_task(fill_vectors(opened.table, self._embedder), name=f"vectors of {namespace}")
-            self._fills[namespace] = task
-            task.add_done_callback(lambda _: self._fills.pop(namespace, None))
-
-    def _fill_again(self, namespace: Namespace, opened: Open) -> None:
-        """As `_fill`; where it goes on already it may have looked before this write, so once more after it."""
-        if (task := self._fills.get(namespace)) is None:
-            self._fill(namespace, opened)
-        else:
-            task.add_done_callback(lambda done: None if done.cancelled() else self._fill(namespace, opened))
-
-    async def _connection(self, folder: Location) -> Any:
-        if folder.name not in self._connections:
-            self._connections[folder.name] = asyncio.create_task(_connect(folder))
-        return await asyncio.shield(self._connections[folder.name])
-
-
-async def _connect(folder: Location) -> Any:
-    """LanceDB's connection. The import takes a second, so it happens in a thread, with the first table."""
-    lancedb = await asyncio.to_thread(importlib.import_module, "lancedb")
-    session = lancedb.Session(index_cache_size_bytes=CACHE_BYTES, metadata_cache_size_bytes=CACHE_BYTES)
-    return await lancedb.connect_async(
-        folder.uri, read_consistency_interval=timedelta(0), session=session, storage_options=folder.storage_options
-    )
+        await self._tables.close()
 
 
 def _written(tables: Sequence[Location]) -> Sequence[str]:

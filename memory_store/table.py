@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from memory_store.context import around
+from memory_store.faults import CommitConflict, transient, translated
 from memory_store.location import Location, generation_of
 from memory_store.query import Query
 from memory_store.rows import Space
@@ -53,6 +54,7 @@ class NamespaceTable:
         self._checked: Space | None = None
         self._snapshot: disk.Snapshot | None = None
         self._whole: disk.Snapshot | None = None
+        self._committing: asyncio.Event | None = None
 
     async def snapshot(self) -> disk.Snapshot | None:
         """The newest state, read again only if somebody committed; None while the table does not exist. Raises RecollectError."""
@@ -60,22 +62,31 @@ class NamespaceTable:
 
     async def _newest(self) -> disk.Snapshot | None:
         async with self._lock:
+            committing, space = self._committing, self.space
+            state = await self._held_if_newest()
+            if state is None and committing is not None:
+                # Most likely the newest version is the one that this process is about to take over.
+                await committing.wait()
+                state = await self._held_if_newest()
+            if state is not None:
+                return state
             generation = await asyncio.to_thread(generation_of, self.location)
             if self._generation != generation:
                 self.close()  # another process dropped the table, and may have begun one of the same name
                 self._generation = generation
-            if self._snapshot is None and not await asyncio.to_thread(_disk().exists, self.location):
+            if not await asyncio.to_thread(_disk().exists, self.location):
                 return None
-            handle = await self._opened()
-            # What is held may be given back while this waits, hence the local names.
-            space, state = self.space, self._snapshot
-            if state is None or self._checked != space or await handle.version() != state.version:
-                state = await asyncio.to_thread(self._read, state, self.view_rows)
-                if state.generation != generation:
-                    raise _disk().CommitConflict("the table was dropped while it was read")
-                self._hold(state, self._whole)
-                self._checked = space
+            # What is held may be given back while this waits, hence the local name.
+            state = await asyncio.to_thread(self._read, self._snapshot, self.view_rows)
+            if state.generation != generation:
+                raise CommitConflict("the table was dropped while it was read")
+            self._hold(state, self._whole)
+            self._checked = space
             return state
+
+    async def _held_if_newest(self) -> disk.Snapshot | None:
+        state, checked = self._snapshot, self._checked == self.space
+        return state if state and checked and await asyncio.to_thread(_disk().is_newest, state) else None
 
     async def view(self) -> View:
         """The whole namespace in memory, however large: what forks stand on."""
@@ -193,15 +204,24 @@ class NamespaceTable:
                 return await read()
             except RecollectError:
                 raise
-            except _disk().CommitConflict as exc:
+            except CommitConflict as exc:
                 failure = exc
             except (OSError, ValueError, RuntimeError) as exc:
-                if not _disk().transient(exc):
-                    raise _disk().translated(exc, "the memory store") from exc
+                if not transient(exc):
+                    raise translated(exc, "the memory store") from exc
                 failure = exc
             self.close()
             await asyncio.sleep(0.01 * 2**attempt)
         raise RecollectError(f"the memories of {self.namespace} could not be read: {failure}", code="storage_error") from failure
+
+    async def commit(self, write: Callable[[], disk.Snapshot]) -> None:
+        """Run a commit in a thread and take its state over. Raises CommitConflict, StorageFull."""
+        self._committing = ended = asyncio.Event()
+        try:
+            self.advance(await asyncio.to_thread(write))
+        finally:
+            self._committing = None
+            ended.set()
 
     def advance(self, snapshot: disk.Snapshot) -> None:
         """Take over a state that this process wrote itself, unless a newer one was read meanwhile."""

@@ -17,7 +17,8 @@ from typing import Any, cast
 import pyarrow.compute as pc
 
 from memory_store.arrow import VECTOR
-from memory_store.disk import CommitConflict, Snapshot, again, guarded, opened
+from memory_store.disk import Snapshot, again, opened
+from memory_store.faults import CommitConflict, guarded
 from memory_store.location import writing
 from memory_store.rows import OPEN
 from recollect.memory import NamespaceStats

@@ -9,8 +9,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from memory_store.faults import CommitConflict
 from memory_store.plan import Planned, Vector, plan
 from memory_store.rows import Row
 from memory_store.table import NamespaceTable
@@ -164,8 +166,8 @@ class Writer:
             outcome = _outcome(self._table.namespace, batches, snapshot.seq if snapshot else 0, current)
             if outcome.rows:
                 try:
-                    self._table.advance(await asyncio.to_thread(self._write, snapshot, outcome))
-                except disk.CommitConflict as exc:
+                    await self._table.commit(partial(self._write, snapshot, outcome))
+                except CommitConflict as exc:
                     stuck.at(snapshot.version if snapshot else 0, exc)
                     await asyncio.sleep(random.uniform(0, 0.005 * 2 ** min(attempt, 6)))
                     continue
@@ -208,12 +210,11 @@ class Writer:
 
     async def _kept_up(self, what: str, work: Callable[[disk.Snapshot], T]) -> T | None:
         """Do some upkeep. What fails here is tried again later; no write depends on it."""
-        from memory_store import disk
 
         try:
             snapshot = await self._table.snapshot()
             return None if snapshot is None else await asyncio.to_thread(work, snapshot)
-        except disk.CommitConflict:
+        except CommitConflict:
             log.info("%s of %s gave way to another process", what, self._table.namespace)
         except Exception as exc:  # noqa: BLE001 - the end of a background task; the writes themselves are safe
             log.warning("%s of %s failed: %s", what, self._table.namespace, exc)

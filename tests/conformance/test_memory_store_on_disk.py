@@ -10,6 +10,7 @@ from pathlib import Path
 import lance
 import pytest
 
+from memory_store import faults
 from memory_store.embedders.hash import HashEmbedder
 from memory_store.naming import table_name
 from memory_store.store import LanceMemoryStore
@@ -215,7 +216,7 @@ async def test_a_full_disk_is_named_and_the_store_goes_on(tmp_path: Path, monkey
     await store.apply(NS, [add("a", "one")])
 
     def full(*_: object) -> object:
-        raise disk.translated(OSError("LanceError(IO): No space left on device (os error 28)"), "the memory store")
+        raise faults.translated(OSError("LanceError(IO): No space left on device (os error 28)"), "the memory store")
 
     with monkeypatch.context() as patched:
         patched.setattr(disk, "commit", full)

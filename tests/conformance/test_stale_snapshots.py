@@ -11,6 +11,7 @@ import pytest
 
 from memory_store import disk, upkeep
 from memory_store.embedders.hash import HashEmbedder
+from memory_store.faults import CommitConflict
 from memory_store.naming import table_name
 from memory_store.plan import plan
 from memory_store.store import LanceMemoryStore
@@ -56,10 +57,10 @@ async def test_on_a_dropped_table_nothing_is_committed_and_the_new_one_is_whole(
     await one.apply(NS, [_add("old")])
     stale = await _snapshot(other, tmp_path)
     await one.drop(NS)
-    with pytest.raises(disk.CommitConflict):
+    with pytest.raises(CommitConflict):
         await _late(stale, "late")
     await one.apply(NS, [_add("new")])
-    with pytest.raises(disk.CommitConflict):
+    with pytest.raises(CommitConflict):
         await _late(stale, "late")
     assert (await other.apply(NS, [_add("later")])).seq == 2
     again = LanceMemoryStore(tmp_path, HashEmbedder(8))
@@ -77,7 +78,7 @@ async def test_on_a_version_that_was_cleaned_up_nothing_is_committed(
     for memory_id in ("second", "third"):
         await one.apply(NS, [_add(memory_id)])
     upkeep.clean(await _snapshot(one, tmp_path), timedelta(0))
-    with pytest.raises(disk.CommitConflict):
+    with pytest.raises(CommitConflict):
         await _late(stale, "late")
     assert (await other.apply(NS, [_add("late")])).seq == 4
 
