@@ -12,6 +12,9 @@ from recollect.messages import Message
 from recollect.model import Frozen
 
 
+Metric = Literal["exact_match", "boxed", "contains_all", "contains_any", "f1", "first_label"]
+
+
 class Turn(Frozen):
     """An earlier request of the same namespace, with its session and the reply that it was given (empty if not known)."""
 
@@ -27,7 +30,7 @@ class Task(Frozen):
     remembered, then `request` is answered."""
 
     id: str
-    kind: Literal["dialogue", "reading"]
+    kind: Literal["dialogue", "reading", "rerank"]
     agent: str
     namespace: Namespace = Namespace()
     as_of: int | None = None
@@ -40,6 +43,12 @@ class Task(Frozen):
     at: datetime | None = None
     """Of the request."""
     gold: tuple[str, ...] = Field(min_length=1)
-    source: Literal["logged", "generated"]
+    metric: Metric = "exact_match"
+    """How an answer is compared with `gold` (trainer/rewards)."""
+    evidence: tuple[str, ...] = ()
+    """The ids of the memories or turns that hold the answer, where the task knows them."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """What a table may group by: type of task, category, length."""
+    source: Literal["logged", "generated", "file"]
     trajectory_ids: tuple[str, ...] = ()
     """The logged trajectories that this task was made from, the probe last."""
