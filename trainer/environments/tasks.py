@@ -11,7 +11,6 @@ from recollect.memory import MemoryWrite, Namespace
 from recollect.messages import Message
 from recollect.model import Frozen
 
-
 Metric = Literal["exact_match", "boxed", "contains_all", "contains_any", "f1", "first_label"]
 
 
