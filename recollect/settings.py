@@ -117,6 +117,8 @@ class AgentSettings(Frozen):
     """Tokens of a section that `reader` reads at once; 0: 80 for the compact pack, else 5,000, or what fits the window."""
     memory_tokens: int = 0
     """Tokens that `reader`'s memory may have; 0: 48 for the compact pack, else 1,024."""
+    folders: tuple[Path, ...] = ()
+    """Where more agents are found, in YAML files; those in `agents` under the home are too."""
 
 
 class LogSettings(Frozen):

@@ -14,6 +14,7 @@ from server.agents.fence import Fence
 from server.agents.prompts import Prompt
 from server.agents.retriever import Recalled
 from server.agents.streams import events_of
+from server.agents.wiring import ModuleOptions, Wiring, module
 
 ROLE = "answerer"
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.S)
@@ -25,6 +26,7 @@ _SOURCES = {
 _CITATION = re.compile(r"\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\](?!\()")
 
 
+@module("answerer", "cited")
 @dataclass(frozen=True, slots=True)
 class Answerer:
     """One call of the policy `alias`. The memory block stands late, directly before the user's own text of the last turn."""
@@ -32,6 +34,12 @@ class Answerer:
     alias: str
     prompt: Prompt
     fence: Fence
+
+    @classmethod
+    def build(cls, options: ModuleOptions, wiring: Wiring) -> Answerer:
+        """Raises ConfigurationError for a pack whose `answer` prompt has no fence."""
+        prompt = wiring.prompt("answer")
+        return cls(wiring.alias(options), prompt, Fence.of(prompt))
 
     def messages(self, conversation: Sequence[Message], memories: Sequence[Recalled]) -> list[Message]:
         """The conversation with the memories inserted; without memories, or without a user message, as it is."""

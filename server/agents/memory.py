@@ -7,58 +7,41 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
 
-from recollect.memory import MAX_TEXT, Filters, MemoryWrite
+from recollect.errors import ConfigurationError
+from recollect.memory import MAX_TEXT, MemoryWrite
 from recollect.messages import Message, last_user_text
-from recollect.settings import AgentSettings
 from recollect.trajectory import MemoryOp
-from server.agents.answerer import Answerer
+from server.agents.agent_config import AgentConfig
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
 from server.agents.config_hash import config_hash
 from server.agents.fence import Fence
 from server.agents.memory_ids import is_own, memory_id, provenance
+from server.agents.modules import Answerer, Extractor, Fact, Reranker, Retriever, Updater
 from server.agents.prompts import load_prompt
-from server.agents.retriever import Retriever
-from server.agents.updater import Updater
 from server.agents.verbatim import find_verbatim, words
+from server.agents.wiring import Wiring, flow, needed
 
 WRITER = "writer"
-FACTS = Filters(kind="semantic", trust=("operator", "user", "unknown"))
-"""What the policy may rewrite: what a tool, a document or an assistant said does not become a fact about the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryAgent:
     """Answers with what it remembers of earlier conversations, and remembers what the user says in this one.
 
-    `episodic` keeps each user turn as it was said, before the answer ends; `operations` lets the policy add, update and
-    delete facts after the answer has gone out. What was recalled or answered is never stored.
+    `episodic` keeps each user turn as it was said, before the answer ends; `operations` lets the updater change facts after the
+    answer has gone out. What was recalled or answered is never stored.
     """
 
-    answerer: Answerer
-    retriever: Retriever
-    updater: Updater
-    writing: Literal["episodic", "operations"]
+    id: str
     config_hash: str
-    id: str = "memory"
-
-    @classmethod
-    def build(cls, settings: AgentSettings, pack: str) -> MemoryAgent:
-        """Wire the agent. Raises ConfigurationError for a pack that lacks a prompt or a fence."""
-        answer, operations = load_prompt(pack, "answer"), load_prompt(pack, "operations")
-        fence = Fence.of(answer)
-        resolved = settings.model_dump(include={"policy", "writing", "retrieve", "related", "memory_chars"}) | {"prompts": pack}
-        used = {"answer": answer} | ({"operations": operations} if settings.writing == "operations" else {})
-        return cls(
-            answerer=Answerer(settings.policy, answer, fence),
-            retriever=Retriever(settings.retrieve, settings.memory_chars),
-            updater=Updater(settings.policy, operations, fence, Retriever(settings.related, settings.memory_chars, FACTS)),
-            writing=settings.writing,
-            config_hash=config_hash("memory", resolved, used),
-        )
-
-    @property
-    def aliases(self) -> frozenset[str]:
-        return frozenset({self.answerer.alias, self.updater.alias})
+    aliases: frozenset[str]
+    fence: Fence
+    writing: Literal["none", "episodic", "operations"]
+    retriever: Retriever
+    answerer: Answerer
+    reranker: Reranker | None = None
+    extractor: Extractor | None = None
+    updater: Updater | None = None
 
     async def run(self, request: AgentRequest, ctx: AgentContext) -> AsyncGenerator[StreamEvent, None]:
         """Answer with the memories that bear on the last user turn."""
@@ -66,6 +49,8 @@ class MemoryAgent:
         question = last_user_text(conversation)
         recalled = await self.retriever.search(question, ctx) if request.use_memory and question.strip() else []
         memories = [m for m in recalled if words(m.record.text) != words(question)]
+        if self.reranker is not None and memories:
+            memories = await self.reranker.rerank(question, memories, ctx)
         async with aclosing(self.answerer.answer(conversation, memories, request, ctx)) as events:
             async for event in events:
                 yield event
@@ -87,10 +72,13 @@ class MemoryAgent:
         ctx.recorder.amend(step, memory_ops=[MemoryOp(op="add", id=write.id, text=write.text) for write in writes])
 
     async def remember(self, request: AgentRequest, answer: str, ctx: AgentContext) -> None:
-        """Under `operations`, let the policy change the memory by what the user said; the answer is no source."""
+        """Under `operations`, let the updater change the memory by what the user said; the answer is no source."""
         turn = self._turn(request)
-        if self.writing == "operations" and turn:
-            await self.updater.update(turn, request, ctx)
+        if self.writing != "operations" or self.updater is None or not turn:
+            return
+        facts = [Fact(text=turn)] if self.extractor is None else await self.extractor.extract(turn, request, ctx)
+        if facts:
+            await self.updater.update(turn, facts, request, ctx)
 
     def _turn(self, request: AgentRequest) -> str:
         """What is to be remembered of a request: the user's last turn, without memories that a client sent back."""
@@ -98,7 +86,24 @@ class MemoryAgent:
         return text.encode(errors="replace").decode()  # half of a surrogate pair cannot be stored
 
     def _conversation(self, request: AgentRequest) -> list[Message]:
-        return joined_user_turns(self.answerer.fence.clean(request.messages))
+        return joined_user_turns(self.fence.clean(request.messages))
+
+
+@flow("dialogue")
+def build(config: AgentConfig, wiring: Wiring) -> MemoryAgent:
+    """A dialogue agent: a retriever and an answerer, and where wanted a reranker, an extractor and an updater."""
+    needed(config, wiring, ("retriever", "answerer"), ("reranker", "extractor", "updater"))
+    writing = config.writing or wiring.settings.writing
+    if writing == "operations" and "updater" not in wiring.modules:
+        raise ConfigurationError("writing: operations needs a module 'updater'", param=f"{config.id}.writing")
+    return MemoryAgent(
+        id=config.id,
+        config_hash=config_hash(config.id, wiring.resolved | {"writing": writing}, wiring.prompts),
+        aliases=frozenset(wiring.aliases),
+        fence=Fence.of(load_prompt(wiring.pack, "answer")),
+        writing=writing,
+        **wiring.modules,
+    )
 
 
 def _episode(text: str, position: int, step: int, ctx: AgentContext) -> MemoryWrite:

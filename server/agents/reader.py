@@ -5,44 +5,52 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import Field
 
 from recollect.settings import AgentSettings
 from server.agents import document
+from server.agents.agent_config import AgentConfig
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
 from server.agents.budget import Budget
 from server.agents.config_hash import config_hash
-from server.agents.prompts import load_prompt
+from server.agents.modules import Reader
 from server.agents.recurrent import RecurrentReader
 from server.agents.recurrent_text import TextReader
 from server.agents.streams import events_of
+from server.agents.wiring import ModuleOptions, Wiring, flow, module, needed
 
 
+class RecurrentOptions(ModuleOptions):
+    """Tokens of a section and of the memory; 0: the pack's, or what fits the window."""
+
+    section_tokens: int = Field(ge=0)
+    memory_tokens: int = Field(ge=0)
+
+    @classmethod
+    def defaults(cls, settings: AgentSettings) -> dict[str, object]:
+        return {"section_tokens": settings.section_tokens, "memory_tokens": settings.memory_tokens}
+
+
+@module("reader", "recurrent")
 @dataclass(frozen=True, slots=True)
-class ReaderAgent:
-    """Reads section by section, then answers in \\boxed{} from its memory. It keeps nothing between requests."""
+class Recurrent:
+    """Reads section by section into a memory that is overwritten, then answers in \\boxed{} from the memory (MemAgent)."""
+
+    Options: ClassVar = RecurrentOptions
 
     by_ids: RecurrentReader
     by_text: TextReader
-    config_hash: str
-    id: str = "reader"
 
     @classmethod
-    def build(cls, settings: AgentSettings, pack: str) -> ReaderAgent:
-        """Wire the agent. Raises ConfigurationError for a pack that lacks a prompt."""
-        section, answer = load_prompt(pack, "read_section"), load_prompt(pack, "read_answer")
-        budget = Budget.of(settings.section_tokens, settings.memory_tokens, pack)
-        resolved = {"policy": settings.policy, "prompts": pack, "section_tokens": budget.section, "memory_tokens": budget.memory}
-        return cls(
-            by_ids=RecurrentReader(settings.policy, section, answer, budget),
-            by_text=TextReader(settings.policy, section, answer, budget),
-            config_hash=config_hash("reader", resolved, {"read_section": section, "read_answer": answer}),
-        )
+    def build(cls, options: RecurrentOptions, wiring: Wiring) -> Recurrent:
+        """Raises ConfigurationError for a pack that lacks a prompt."""
+        section, answer, alias = wiring.prompt("read_section"), wiring.prompt("read_answer"), wiring.alias(options)
+        budget = Budget.of(options.section_tokens, options.memory_tokens, wiring.pack)
+        return cls(RecurrentReader(alias, section, answer, budget), TextReader(alias, section, answer, budget))
 
-    @property
-    def aliases(self) -> frozenset[str]:
-        return frozenset({self.by_ids.alias})
-
-    async def run(self, request: AgentRequest, ctx: AgentContext) -> AsyncGenerator[StreamEvent, None]:
+    async def read(self, request: AgentRequest, ctx: AgentContext) -> AsyncGenerator[StreamEvent, None]:
         """Read, then stream the answer as it is generated. Its last usage counts the sections too."""
         reading = document.split(request.messages)
         if ctx.engine.exact:
@@ -57,8 +65,33 @@ class ReaderAgent:
             async for event in events:
                 yield event
 
+
+@dataclass(frozen=True, slots=True)
+class ReaderAgent:
+    """Answers from a document; keeps nothing between requests."""
+
+    id: str
+    config_hash: str
+    aliases: frozenset[str]
+    reader: Reader
+
+    async def run(self, request: AgentRequest, ctx: AgentContext) -> AsyncGenerator[StreamEvent, None]:
+        """Read and answer."""
+        async with aclosing(self.reader.read(request, ctx)) as events:
+            async for event in events:
+                yield event
+
     async def acknowledge(self, request: AgentRequest, ctx: AgentContext) -> None:
         """Nothing: a document that was read is no memory of the user."""
 
     async def remember(self, request: AgentRequest, answer: str, ctx: AgentContext) -> None:
         """Nothing, as above."""
+
+
+@flow("reading")
+def build(config: AgentConfig, wiring: Wiring) -> ReaderAgent:
+    """An agent of a reader alone."""
+    needed(config, wiring, ("reader",), ())
+    return ReaderAgent(
+        config.id, config_hash(config.id, wiring.resolved, wiring.prompts), frozenset(wiring.aliases), wiring.modules["reader"]
+    )

@@ -1,37 +1,54 @@
-"""Which agents there are, by the model names that clients use."""
+"""Which agents there are, by the model names that clients use: those of YAML files, wired of registered modules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
+from pathlib import Path
+from typing import get_args
 
-from recollect.errors import ConfigurationError
 from recollect.settings import AgentSettings
+from server.agents import agent_config, wiring
+from server.agents.agent_config import AgentConfig, ModuleKind
 from server.agents.base import Agent
-from server.agents.memory import MemoryAgent
-from server.agents.reader import ReaderAgent
+from server.agents.wiring import FLOWS, MODULES, Wiring
 
-Builder = Callable[[AgentSettings, str], Agent]
-
-BUILDERS: dict[str, Builder] = {
-    "memory": MemoryAgent.build,
-    "reader": ReaderAgent.build,
-}
+KINDS: tuple[ModuleKind, ...] = get_args(ModuleKind)
 
 
-def register(name: str, builder: Builder) -> None:
-    """Add an agent. Raises ConfigurationError if the name is taken."""
-    if name in BUILDERS:
-        raise ConfigurationError(f"there is an agent called {name!r} already; choose another name", param="agents")
-    BUILDERS[name] = builder
+def build_agent(name: str, settings: AgentSettings, pack: str, folders: Iterable[Path] = ()) -> Agent:
+    """One agent. Raises ConfigurationError for an unknown name, module or option, or a prompt pack that does not fit."""
+    configs = agent_config.found((*settings.folders, *folders))
+    if name not in configs:
+        raise wiring.unknown("agent", name, configs, "agents")
+    return wired(configs[name][0], settings, pack)
 
 
-def build_agent(name: str, settings: AgentSettings, pack: str) -> Agent:
-    """One agent. Raises ConfigurationError for an unknown name or a prompt pack that does not fit."""
-    if name not in BUILDERS:
-        raise ConfigurationError(f"no agent {name!r}; known agents: {', '.join(sorted(BUILDERS))}", param="agents")
-    return BUILDERS[name](settings, pack)
+def build_agents(settings: AgentSettings, pack: str, folders: Iterable[Path] = ()) -> dict[str, Agent]:
+    """All agents, by id: the shipped ones, those of `agents.folders` and of `folders`."""
+    configs = agent_config.found((*settings.folders, *folders))
+    return {name: wired(config, settings, pack) for name, (config, _) in configs.items()}
 
 
-def build_agents(settings: AgentSettings, pack: str) -> dict[str, Agent]:
-    """All agents, by id."""
-    return {name: build_agent(name, settings, pack) for name in BUILDERS}
+def wired(config: AgentConfig, settings: AgentSettings, pack: str) -> Agent:
+    """An agent of its configuration. Raises ConfigurationError."""
+    _load_shipped()
+    wiring.load_installed()
+    if config.flow not in FLOWS:
+        raise wiring.unknown("flow", config.flow, FLOWS, f"{config.id}.flow")
+    parts = Wiring(settings, config.prompts or pack, config.policy or settings.policy)
+    resolved: dict[str, object] = {}
+    for kind in sorted(config.modules, key=KINDS.index):
+        given, where = config.modules[kind], f"{config.id}.modules.{kind}"
+        known = MODULES.get((kind, given.use))
+        if known is None:
+            raise wiring.unknown(kind, given.use, [name for of, name in MODULES if of == kind], f"{where}.use")
+        options = wiring.options_of(known, given.options, settings, where)
+        parts.modules[kind] = known.build(options, parts)
+        resolved[kind] = {"use": given.use} | options.model_dump(mode="json")
+    parts.resolved = {"flow": config.flow, "prompts": parts.pack, "policy": parts.policy, "modules": resolved}
+    return FLOWS[config.flow](config, parts)
+
+
+def _load_shipped() -> None:
+    """Import the modules and flows of our own, which registers them."""
+    from server.agents import answerer, memory, reader, retriever, updater  # noqa: F401  # pyright: ignore[reportUnusedImport]

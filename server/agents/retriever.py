@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import Field
 
 from recollect.memory import Filters, MemoryRecord, SearchHit
+from recollect.settings import AgentSettings
 from recollect.trajectory import MemoryRef
 from server.agents.base import AgentContext
+from server.agents.wiring import ModuleOptions, Wiring, module
 
 ALL = Filters()
 QUERY_CHARS = 2_000
@@ -27,13 +32,31 @@ class Recalled:
         return MemoryRef(id=self.record.id, score=self.score, content_hash=self.record.content_hash)
 
 
+class RetrieverOptions(ModuleOptions):
+    """How many memories are shown."""
+
+    limit: int = Field(ge=1, le=100)
+    max_chars: int = Field(ge=1)
+
+    @classmethod
+    def defaults(cls, settings: AgentSettings) -> dict[str, object]:
+        return {"limit": settings.retrieve, "max_chars": settings.memory_chars}
+
+
+@module("retriever", "hybrid")
 @dataclass(frozen=True, slots=True)
 class Retriever:
     """Hybrid search for the best `limit` memories that `filters` let pass, of which as many are kept as `max_chars` hold."""
 
+    Options: ClassVar = RetrieverOptions
+
     limit: int
     max_chars: int
     filters: Filters = ALL
+
+    @classmethod
+    def build(cls, options: RetrieverOptions, wiring: Wiring) -> Retriever:
+        return cls(options.limit, options.max_chars)
 
     async def search(self, query: str, ctx: AgentContext) -> list[Recalled]:
         """The memories found for `query`, oldest first. Raises EmbedderError: a failed search is not an empty one."""

@@ -4,39 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import Field
 
 from recollect.errors import NotFound
-from recollect.memory import MemoryRecord, MemoryWrite
+from recollect.memory import Filters, MemoryRecord, MemoryWrite
+from recollect.settings import AgentSettings
 from recollect.trajectory import MemoryOp, Step
 from server.agents import operations
 from server.agents.base import AgentContext, AgentRequest
 from server.agents.dates import dated
 from server.agents.fence import Fence
 from server.agents.memory_ids import memory_id, provenance
+from server.agents.modules import Fact
 from server.agents.operations import Operation
-from server.agents.prompts import Prompt
+from server.agents.prompts import Prompt, load_prompt
 from server.agents.retriever import Recalled, Retriever
 from server.agents.sampling import inner
 from server.agents.verbatim import find_verbatim, words
+from server.agents.wiring import ModuleOptions, Wiring, module
 
 ROLE = "updater"
+FACTS = Filters(kind="semantic", trust=("operator", "user", "unknown"))
+"""What the policy may rewrite: what a tool, a document or an assistant said does not become a fact about the user."""
 MAX_OPERATIONS = 16
 """Of one step; what a policy that repeats itself asks for beyond them is not applied."""
 
 
+class UpdaterOptions(ModuleOptions):
+    """How many memories the policy is shown, and how long they may be together."""
+
+    related: int = Field(ge=1, le=20)
+    max_chars: int = Field(ge=1)
+
+    @classmethod
+    def defaults(cls, settings: AgentSettings) -> dict[str, object]:
+        return {"related": settings.related, "max_chars": settings.memory_chars}
+
+
+@module("updater", "operations")
 @dataclass(frozen=True, slots=True)
 class Updater:
     """One call of the policy `alias`, then one batch of writes: all of them or none."""
+
+    Options: ClassVar = UpdaterOptions
 
     alias: str
     prompt: Prompt
     fence: Fence
     retriever: Retriever
 
-    async def update(self, turn: str, request: AgentRequest, ctx: AgentContext) -> None:
+    @classmethod
+    def build(cls, options: UpdaterOptions, wiring: Wiring) -> Updater:
+        """Raises ConfigurationError for a pack that lacks a prompt or a fence."""
+        fence = Fence.of(load_prompt(wiring.pack, "answer"))
+        return cls(wiring.alias(options), wiring.prompt("operations"), fence, Retriever(options.related, options.max_chars, FACTS))
+
+    async def update(self, turn: str, facts: Sequence[Fact], request: AgentRequest, ctx: AgentContext) -> None:
         """Decide and commit. Called again after a failure it commits what was decided, without deciding anew."""
         decided = ctx.recorder.of_role(ROLE)
-        step = decided[0] if decided else await self._decide(turn, request, ctx)
+        step = decided[0] if decided else await self._decide("\n".join(fact.text for fact in facts), request, ctx)
         if not step.memory_ops:
             await self._commit(step, ctx)
 

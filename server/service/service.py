@@ -84,7 +84,7 @@ class Service:
         """Called when the engine is reached, at an address that may be a new one, before the first request is answered."""
         self._opener = StoreOpener(settings, embedder, eager=engine is not None)
         self._store = OpeningStore(self._opener.open) if store is None else store
-        agents = build_agents(settings.agents, settings.prompt_pack)
+        agents = build_agents(settings.agents, settings.prompt_pack, [self.home / "agents"])
         self._agents = agents if engine is not None else {}
         self._log = LogWriter(self.home / "trajectories", settings.log)
         known = KnownTrajectories(self.home / "trajectories")

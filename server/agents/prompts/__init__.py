@@ -6,6 +6,7 @@ literal braces are doubled. Values are inserted once and never interpreted.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,6 @@ from recollect.errors import ConfigurationError
 from recollect.messages import Message
 
 PACKS = Path(__file__).parent
-PromptName = Literal["operations", "extract", "answer", "read_section", "read_answer"]
 
 
 class Prompt(BaseModel):
@@ -39,9 +39,9 @@ class Prompt(BaseModel):
 
 
 @cache
-def load_prompt(pack: str, name: PromptName) -> Prompt:
-    """Read one prompt of the pack called `pack`. Raises ConfigurationError for an unknown pack."""
-    path = PACKS / pack / f"{name}.yaml"
+def load_prompt(pack: str, name: str) -> Prompt:
+    """Read one prompt of a pack: one of ours by its name, or a folder by its path. Raises ConfigurationError if it is not there."""
+    path = (Path(pack) if os.sep in pack else PACKS / pack) / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.name for p in PACKS.iterdir() if p.is_dir() and not p.name.startswith("_")))
         raise ConfigurationError(f"prompt pack {pack!r} has no prompt {name!r}; known packs: {known}", param="prompts")
