@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -34,6 +35,10 @@ class AdapterState(Record):
 
 class RecollectClient(MemoryCalls, AuditCalls):
     """Calls a server's API. Errors of the server are raised as the types of `recollect.errors`. Use it as `async with`."""
+
+    async def chat(self, model: str, messages: Sequence[Mapping[str, str]], **fields: object) -> dict[str, Any]:
+        """A chat completion, whole. `fields` go into the body as they are. Raises NotFound for an unknown model."""
+        return await self._call("POST", "/v1/chat/completions", body={"model": model, "messages": list(messages), **fields}, unhurried=True)
 
     async def send_feedback(self, feedback: Feedback) -> str:
         """Say what you think of an answer; returns the trajectory's id once that is durable. Raises NotFound."""

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mcp": ("recollect.cli_serve:mcp", "MCP over stdio, for editors and coding agents; starts the server if none runs."),
     "status": ("recollect.cli_serve:status", "What the running server says of itself, its engine and its adapters."),
     "memory": ("recollect.cli_memory:app", "Search, show, list, add, change and delete memories on the running server."),
+    "agents": ("recollect.cli_agents:app", "The agents: list them, show one, check a file of your own, ask one."),
     "trajectories": ("recollect.cli_trajectories:app", "What the agents did: list it, or show one in full."),
     "adapters": ("recollect.cli_adapters:app", "Trained versions of each policy: list, promote, roll back."),
     "train": ("trainer.cli:train", "Learn from the log and publish a better adapter."),

@@ -49,7 +49,7 @@ def train(
     with exclusive(settings.home):
         log = read_logged(settings.home)
         try:
-            tasks_of_log(chosen, log)
+            tasks_of_log(chosen, settings, log)
         except NothingToDo as exc:
             typer.echo(exc.message, err=True)
             raise typer.Exit(NOTHING_TO_DO) from exc

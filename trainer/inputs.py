@@ -16,6 +16,7 @@ from recollect.memory import LOCAL_TENANT
 from recollect.registry import Registry
 from recollect.settings import Settings
 from recollect.stores import MemoryStore
+from server.agents.registry import flows
 from server.engines.base import Engine
 from trainer.config import TrainConfig
 from trainer.task_pool import FromLog, from_logged
@@ -63,9 +64,9 @@ def check_settings(config: TrainConfig, settings: Settings) -> None:
         )
 
 
-def tasks_of_log(config: TrainConfig, log: LogInput, pool: str = LOCAL_TENANT) -> FromLog:
+def tasks_of_log(config: TrainConfig, settings: Settings, log: LogInput, pool: str = LOCAL_TENANT) -> FromLog:
     """The log's tasks. Raises NothingToDo if there is none to train on, unless generated tasks alone were asked for."""
-    found = from_logged(config, log.trajectories, pool)
+    found = from_logged(config, log.trajectories, pool, flows(settings.agents, [settings.home / "agents"]))
     if not found.training and not config.generated_only:
         raise nothing_to_do(len(log.trajectories), found.left_out)
     return found

@@ -125,7 +125,7 @@ async def _measure(engine: Any, settings: Settings, policy: Policy, sets: Mappin
     from trainer.inputs import opened_store
     from trainer.rollout import Rollouts
 
-    agents = build_agents(settings.agents, settings.prompt_pack)
+    agents = build_agents(settings.agents, settings.prompt_pack, [settings.home / "agents"])
     found: dict[str, Any] = {}
     async with opened_store(None, settings) as memory:
         for name, tasks in sets.items():

@@ -86,7 +86,7 @@ async def train(
     check_settings(config, settings)
     home = settings.home.resolve()
     log = log or await asyncio.to_thread(read_logged, home)
-    logged = tasks_of_log(config, log, pool)
+    logged = tasks_of_log(config, settings, log, pool)
     await check_engine(engine)
     registry, alias, folder = Registry(home / "adapters"), settings.agents.policy, RunFolder.create(home)
     parent = parent_of(registry, alias, pool)
@@ -102,7 +102,7 @@ async def train(
 
     async with opened_store(store, settings) as memory:
         candidates = Candidates(engine, learner, folder.candidates, alias=alias, run_id=folder.id)
-        agents = build_agents(settings.agents, settings.prompt_pack)
+        agents = build_agents(settings.agents, settings.prompt_pack, [settings.home / "agents"])
         rollouts = Rollouts(engine, memory, agents, config.concurrency, config.rewards)
         run = Run(config, settings, pool, folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, listen)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recollect.events import LoggedTrajectory
@@ -40,11 +40,11 @@ class FromLog:
     left_out: dict[str, int] = field(default_factory=dict[str, int])
 
 
-def from_logged(config: TrainConfig, logged: Sequence[LoggedTrajectory], pool: str) -> FromLog:
+def from_logged(config: TrainConfig, logged: Sequence[LoggedTrajectory], pool: str, flows: Mapping[str, str]) -> FromLog:
     """The log's tasks, none if generated ones alone were asked for. A task is held out by a hash of its id."""
     if config.generated_only:
         return FromLog()
-    found = tasks_from_log(logged, tenant=pool, window=config.window)
+    found = tasks_from_log(logged, tenant=pool, window=config.window, flows=flows)
     held_out = tuple(task for task in found.tasks if _held_out(task, config.held_out_logged_share))
     return FromLog(tuple(task for task in found.tasks if task not in held_out), held_out, found.left_out)
 

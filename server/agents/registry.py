@@ -29,8 +29,25 @@ def build_agents(settings: AgentSettings, pack: str, folders: Iterable[Path] = (
     return {name: wired(config, settings, pack) for name, (config, _) in configs.items()}
 
 
+def flows(settings: AgentSettings, folders: Iterable[Path] = ()) -> dict[str, str]:
+    """The flow of every agent, by id."""
+    return {name: config.flow for name, (config, _) in agent_config.found((*settings.folders, *folders)).items()}
+
+
 def wired(config: AgentConfig, settings: AgentSettings, pack: str) -> Agent:
     """An agent of its configuration. Raises ConfigurationError."""
+    return wired_with(config, settings, pack)[0]
+
+
+def known_modules() -> list[dict[str, str]]:
+    """Every module that YAML can name: its kind, its name, what it does."""
+    _load_shipped()
+    wiring.load_installed()
+    return [{"kind": kind, "name": name, "what": known.line} for (kind, name), known in sorted(MODULES.items())]
+
+
+def wired_with(config: AgentConfig, settings: AgentSettings, pack: str) -> tuple[Agent, Wiring]:
+    """As `wired`, and what the agent was wired with."""
     _load_shipped()
     wiring.load_installed()
     if config.flow not in FLOWS:
@@ -46,7 +63,7 @@ def wired(config: AgentConfig, settings: AgentSettings, pack: str) -> Agent:
         parts.modules[kind] = known.build(options, parts)
         resolved[kind] = {"use": given.use} | options.model_dump(mode="json")
     parts.resolved = {"flow": config.flow, "prompts": parts.pack, "policy": parts.policy, "modules": resolved}
-    return FLOWS[config.flow](config, parts)
+    return FLOWS[config.flow](config, parts), parts
 
 
 def _load_shipped() -> None:

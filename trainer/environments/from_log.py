@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from recollect.events import LoggedTrajectory
@@ -14,7 +14,9 @@ from trainer.rewards.exact_match import boxed, normalised, without_citations
 
 WINDOW = 12
 """Turns before the probe that are replayed at most."""
-DIALOGUE, READER = "memory", "reader"
+DIALOGUE, READING = "dialogue", "reading"
+FLOWS = {"memory": DIALOGUE, "reader": READING}
+"""What the agents do whose trajectories give tasks, by their ids."""
 
 
 class LoggedTasks(NamedTuple):
@@ -28,11 +30,13 @@ class _Refused(Exception):
     """Why a trajectory gives no task."""
 
 
-def tasks_from_log(logged: Sequence[LoggedTrajectory], *, tenant: str, window: int = WINDOW) -> LoggedTasks:
-    """A task for each trajectory of the tenant whose answer was accepted or corrected.
+def tasks_from_log(
+    logged: Sequence[LoggedTrajectory], *, tenant: str, window: int = WINDOW, flows: Mapping[str, str] = FLOWS
+) -> LoggedTasks:
+    """A task for each trajectory of the tenant whose answer was accepted or corrected, by an agent that `flows` names.
 
-    A `memory` probe replays up to `window` earlier turns of its namespace on the memory as it was before the first of
-    them. A `reader` probe is asked again as it was.
+    A dialogue's probe replays up to `window` earlier turns of its namespace on the memory as it was before the first of
+    them. A reader's probe is asked again as it was.
     """
     tasks: list[Task] = []
     left_out: Counter[str] = Counter()
@@ -44,16 +48,17 @@ def tasks_from_log(logged: Sequence[LoggedTrajectory], *, tenant: str, window: i
             continue
         before = earlier[trajectory.namespace][-window:] if window else []
         try:
-            _usable(item)
-            if trajectory.agent == DIALOGUE:
+            flow = flows.get(trajectory.agent, "")
+            _usable(item, flow)
+            if flow == DIALOGUE:
                 earlier[trajectory.namespace].append(trajectory)
-            tasks.append(_task(item, before))
+            tasks.append(_task(item, before, flow))
         except _Refused as refused:
             left_out[str(refused)] += 1
     return LoggedTasks(tasks, dict(left_out))
 
 
-def _usable(item: LoggedTrajectory) -> None:
+def _usable(item: LoggedTrajectory, flow: str) -> None:
     trajectory = item.trajectory
     if item.redacted:
         raise _Refused("forgotten")
@@ -61,21 +66,21 @@ def _usable(item: LoggedTrajectory) -> None:
         raise _Refused("no consent")
     if trajectory.error is not None:
         raise _Refused("failed")
-    if trajectory.agent == DIALOGUE and not trajectory.use_memory:
+    if flow == DIALOGUE and not trajectory.use_memory:
         raise _Refused("memory was off")
 
 
-def _task(item: LoggedTrajectory, before: list[Trajectory]) -> Task:
+def _task(item: LoggedTrajectory, before: list[Trajectory], flow: str) -> Task:
     trajectory = item.trajectory
-    if trajectory.agent not in (DIALOGUE, READER):
+    if flow not in (DIALOGUE, READING):
         raise _Refused("another agent")
     gold = _gold(trajectory, item.feedback)
     namespace = Namespace.parse(trajectory.namespace, tenant=trajectory.tenant)
-    if trajectory.agent == READER:
+    if flow == READING:
         return Task(
             id=f"log-{trajectory.id}",
             kind="reading",
-            agent=READER,
+            agent=trajectory.agent,
             namespace=namespace,
             request=tuple(trajectory.request),
             gold=(gold,),
@@ -89,7 +94,7 @@ def _task(item: LoggedTrajectory, before: list[Trajectory]) -> Task:
     return Task(
         id=f"log-{trajectory.id}",
         kind="dialogue",
-        agent=DIALOGUE,
+        agent=trajectory.agent,
         namespace=namespace,
         as_of=as_of,
         conversation=tuple(Turn(messages=tuple(t.request), reply=t.answer, session=t.session, at=t.created_at) for t in before),
