@@ -22,6 +22,8 @@ class Turn(Frozen):
     session: str | None = None
     at: datetime | None = None
     """When it was said, if that is known."""
+    id: str | None = None
+    """What `Task.evidence` may name."""
 
 
 class Task(Frozen):
@@ -44,6 +46,8 @@ class Task(Frozen):
     gold: tuple[str, ...] = Field(min_length=1)
     metric: Metric = "exact_match"
     """How an answer is compared with `gold` (trainer/rewards)."""
+    choices: tuple[str, ...] = ()
+    """The closed set of labels that the answer is one of (metric first_label); empty: an open answer."""
     evidence: tuple[str, ...] = ()
     """The ids of the memories or turns that hold the answer, where the task knows them."""
     labels: dict[str, str] = Field(default_factory=dict)

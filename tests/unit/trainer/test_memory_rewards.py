@@ -101,30 +101,41 @@ def test_attribution_needs_somebody_to_attribute_to() -> None:
         evidence_attribution([], {}, [Question(1.0, ())])
 
 
+def ranking(*ids: str) -> list[set[str]]:
+    return [{name} for name in ids]
+
+
 def test_recall_and_ndcg_of_a_ranking() -> None:
-    ranked = ["x", "a", "y", "b", "c", "d"]
+    ranked = ranking("x", "a", "y", "b", "c", "d")
     assert evidence_recall(ranked, ["a", "b", "c", "d"], k=5) == 0.75
     assert evidence_recall(ranked, ["a", "a"], k=1) == 0.0
     gained = 1 / math.log2(3) + 1 / math.log2(5)
     assert evidence_ndcg(ranked, ["a", "b"], k=5) == pytest.approx(gained / (1 + 1 / math.log2(3)))
-    assert evidence_ndcg(["a", "b"], ["b", "a"]) == 1.0
+    assert evidence_ndcg(ranking("a", "b"), ["b", "a"]) == 1.0
     assert evidence_ndcg([], ["a"]) == 0.0
 
 
 def test_ndcg_of_one_session_found_twice_counts_its_first_place_alone() -> None:
-    assert evidence_ndcg(["s1", "s1", "s2"], ["s1"]) == 1.0
-    assert evidence_ndcg(["s2", "s1", "s1"], ["s1"]) == pytest.approx(1 / math.log2(3))
+    assert evidence_ndcg(ranking("s1", "s1", "s2"), ["s1"]) == 1.0
+    assert evidence_ndcg(ranking("s2", "s1", "s1"), ["s1"]) == pytest.approx(1 / math.log2(3))
 
 
 def test_of_more_evidence_than_places_the_places_are_the_best_that_can_be() -> None:
-    assert evidence_ndcg(["a", "b"], ["a", "b", "c"], k=2) == 1.0
+    assert evidence_ndcg(ranking("a", "b"), ["a", "b", "c"], k=2) == 1.0
+
+
+def test_a_memory_that_was_merged_from_several_turns_holds_the_evidence_of_each() -> None:
+    merged = [{"m1", "D1:3", "D2:1"}, {"m2", "D2:1"}]
+    assert evidence_recall(merged, ["D1:3", "D2:1"], k=1) == 1.0
+    assert evidence_ndcg(merged, ["D1:3", "D2:1"], k=1) == 1.0
+    assert evidence_ndcg(list(reversed(merged)), ["D1:3", "D2:1"]) == 1.0
 
 
 @pytest.mark.parametrize("measure", [evidence_recall, evidence_ndcg])
 def test_without_evidence_retrieval_is_not_measured(measure: object) -> None:
     assert callable(measure)
     with pytest.raises(ValueError, match="evidence is empty"):
-        measure(["a"], [])
+        measure([{"a"}], [])
 
 
 def test_compression_is_the_share_that_was_left_out() -> None:
