@@ -13,11 +13,11 @@ from recollect.trajectory import MemoryRef, Step, Trajectory
 from server.agents import document
 from server.agents.carried import carried_text
 from server.agents.recurrent import READ
-from server.agents.updater import ROLE as UPDATER
 from trainer.environments.tasks import Task
 from trainer.rewards.attribution import BETA
 from trainer.rewards.evidence import K
 from trainer.rewards.exact_match import boxed
+from trainer.rewards.operations import writes
 
 Origins = Mapping[str, AbstractSet[str]]
 """The ids of the turns in which a memory was written, by the memory's id."""
@@ -73,7 +73,7 @@ class Case:
     @property
     def answering(self) -> Step | None:
         """The call that gave the answer: the last one that wrote no memory."""
-        return next((step for step in reversed(self.calls) if step.error is None and step.role != UPDATER and not step.memory_ops), None)
+        return next((step for step in reversed(self.calls) if step.error is None and not writes(step)), None)
 
     @property
     def shown(self) -> list[MemoryRef]:
@@ -84,7 +84,7 @@ class Case:
     @property
     def writing(self) -> list[Step]:
         """The steps that could change the memory."""
-        return [step for step in self.trajectory.steps if step.memory_ops or step.role == UPDATER]
+        return [step for step in self.trajectory.steps if writes(step)]
 
     @property
     def writers(self) -> dict[str, int]:
