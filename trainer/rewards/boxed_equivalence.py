@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from fractions import Fraction
 
-from trainer.rewards.exact_match import boxed
+from trainer.rewards.exact_match import BOX_TAIL, boxed
 
 _DROPPED = re.compile(r"\\!|\\,|\\;|\\left|\\right|\^\{?\\circ\}?|\\circ|°|\\?\$|\\?%")
 _UNIT = re.compile(r"(?<=[\d}.])\s*\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?\d\}?)?$")
@@ -41,7 +41,8 @@ def spelled(text: str) -> str:
     plain = _FRACTION.sub(_quotient, plain.replace(" ", "")).rstrip(".")
     if _THOUSANDS.fullmatch(plain):
         plain = plain.replace(",", "")
-    return str(_value(plain)) if _NUMBER.fullmatch(plain) else plain
+    # What is longer than any box is no number to compare, and Python refuses to read one of thousands of digits.
+    return str(_value(plain)) if len(plain) <= BOX_TAIL and _NUMBER.fullmatch(plain) else plain
 
 
 def _quotient(found: re.Match[str]) -> str:
