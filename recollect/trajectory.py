@@ -93,6 +93,8 @@ class Reward(Record):
     name: RewardName
     score: float | None
     weight: float = 1.0
+    by_step: dict[int, float] = Field(default_factory=dict[int, float])
+    """What each step of the trajectory earned, by its index, where the reward tells the steps apart."""
     metadata: dict[str, Scalar] = Field(default_factory=dict[str, Scalar])
 
 

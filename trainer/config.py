@@ -8,7 +8,9 @@ from pydantic import Field
 
 from recollect.model import Frozen
 from trainer.environments.from_log import WINDOW
-from trainer.rewards.score import RewardWeights
+from trainer.rewards.case import Scoring
+from trainer.rewards.judge import JudgeSettings
+from trainer.rewards.weights import RewardWeights
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -63,6 +65,9 @@ class TrainConfig(Frozen):
     """Share of generated tasks that are documents; the others are dialogues."""
     num_sections: int = Field(default=3, ge=1)
     rewards: RewardWeights = RewardWeights()
+    """Weights by the names of docs/rewards.md."""
+    scoring: Scoring = Scoring()
+    judge: JudgeSettings = JudgeSettings()
     held_out_tasks: int = Field(default=64, ge=1)
     samples_per_task: int = Field(default=4, ge=1)
     """Sampled answers a held-out task; a greedy one is taken besides."""

@@ -14,7 +14,6 @@ from recollect.policy import Policy
 from recollect.trajectory import Trajectory
 from server.engines.base import Sampling
 from trainer.environments.tasks import Task
-from trainer.rewards.score import EXACT_MATCH
 from trainer.rollout import Rollouts
 
 
@@ -88,7 +87,7 @@ async def evaluate(
     seed: int,
     progress: Callable[[], None] | None = None,
 ) -> Evaluation:
-    """Exact match on the tasks: the mean of some sampled answers with fixed seeds, and one greedy answer, for each task."""
+    """Each task by its metric: the mean of some sampled answers with fixed seeds, and one greedy answer."""
 
     def sampling(task: Task, sibling: int) -> Sampling:
         if sibling == samples_per_task:
@@ -111,5 +110,5 @@ async def evaluate(
 
 
 def matched(trajectory: Trajectory) -> float | None:
-    """The exact-match score of a trajectory; None if it was not scored."""
-    return next((reward.score for reward in trajectory.rewards if reward.name == EXACT_MATCH), None)
+    """The score of a trajectory by its task's metric, which stands first; None if it was not scored."""
+    return trajectory.rewards[0].score if trajectory.rewards else None

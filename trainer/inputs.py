@@ -19,6 +19,7 @@ from recollect.stores import MemoryStore
 from server.agents.registry import flows
 from server.engines.base import Engine
 from trainer.config import TrainConfig
+from trainer.rewards.catalogue import JUDGE
 from trainer.task_pool import FromLog, from_logged
 
 
@@ -57,6 +58,10 @@ def check_settings(config: TrainConfig, settings: Settings) -> None:
         raise ConfigurationError(
             f"optimisation.rank is {rank}, the engine takes {most} at most; lower it or raise engine.max_lora_rank",
             param="optimisation.rank",
+        )
+    if config.rewards.others.get(JUDGE) and not config.judge.url:
+        raise ConfigurationError(
+            "rewards.judge has a weight, but judge.url names no judge; set judge.url and judge.model", param="judge.url"
         )
     if settings.engine.kind in ("openai", "none"):
         raise ConfigurationError(

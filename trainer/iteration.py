@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,10 @@ def iteration_metrics(
     lag: float,
     timing: Timing,
 ) -> dict[str, Any]:
-    """One line of metrics.jsonl. Rewards are means over scored trajectories; `lag` is in updates, averaged over samples."""
+    """One line of metrics.jsonl. Rewards are means over scored trajectories; `lag` is in updates, averaged over samples.
+
+    `unscored/<reward>` counts the trajectories, among those that did not fail, that this reward could not be found for.
+    """
     trajectories = [t for group in groups for t in group.trajectories]
     calls = sum(step.policy is not None for t in trajectories for step in t.steps)
     return {
@@ -66,7 +70,9 @@ def iteration_metrics(
 def _by_reward(groups: Sequence[TrajectoryGroup]) -> dict[str, float | None]:
     rewards = [reward for group in groups for t in group.trajectories for reward in t.rewards]
     names = sorted({reward.name for reward in rewards})
-    return {f"reward/{name}": mean([r.score for r in rewards if r.name == name]) for name in names}
+    means = {f"reward/{name}": mean([r.score for r in rewards if r.name == name]) for name in names}
+    scoreless = Counter(r.name for group in groups for t in group.trajectories if t.error is None for r in t.rewards if r.score is None)
+    return {**means, **{f"unscored/{name}": count for name, count in sorted(scoreless.items())}}
 
 
 def _by_kind(tasks: Sequence[Task], groups: Sequence[TrajectoryGroup]) -> dict[str, float | None]:

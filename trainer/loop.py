@@ -32,6 +32,7 @@ from trainer.progress import Listener, Progress, Stage, silent
 from trainer.publish import check_changed, manifest_of
 from trainer.report import write_report
 from trainer.result import TrainResult, held_out_figures
+from trainer.rewards.judge import opened_judge
 from trainer.rollout import Rollouts
 from trainer.run_folder import RunFolder
 from trainer.samples import Sample, merge_identical, within_window
@@ -42,6 +43,8 @@ GENERATED_SECTION = 1000
 """Tokens of a generated document's section at most, however large the agent's own sections are."""
 ANSWER_TOKENS = {"compact": 64}
 OTHER_ANSWER_TOKENS = 1024
+VERDICTS = "judge"
+"""The folder of a home that keeps what a judge said: labels under hashes, no text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,10 @@ async def train(
     folder.save_tasks(tasks)
     folder.save_config(config, settings, pool=pool, parent=parent.version)
 
-    async with opened_store(store, settings) as memory:
+    async with opened_store(store, settings) as memory, opened_judge(config.judge, home / VERDICTS) as judge:
         candidates = Candidates(engine, learner, folder.candidates, alias=alias, run_id=folder.id)
         agents = build_agents(settings.agents, settings.prompt_pack, [settings.home / "agents"])
-        rollouts = Rollouts(engine, memory, agents, config.concurrency, config.rewards)
+        rollouts = Rollouts(engine, memory, agents, config.concurrency, config.rewards, config.scoring, judge)
         run = Run(config, settings, pool, folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, listen)
         try:
             first = await candidates.begin(parent.folder)

@@ -14,7 +14,9 @@ from server.agents.base import Agent
 from server.engines.base import Engine, Sampling
 from trainer.environments.base import Environment
 from trainer.environments.tasks import Task
-from trainer.rewards.score import RewardWeights
+from trainer.rewards.case import Scoring
+from trainer.rewards.judge import Judge
+from trainer.rewards.weights import RewardWeights
 
 SamplingOf = Callable[[Task, int], Sampling]
 """The sampling of a task's sibling."""
@@ -29,6 +31,8 @@ class Rollouts:
     agents: Mapping[str, Agent]
     concurrency: int = 128
     weights: RewardWeights = field(default_factory=RewardWeights)
+    scoring: Scoring = field(default_factory=Scoring)
+    judge: Judge | None = None
 
     async def groups(
         self,
@@ -67,6 +71,8 @@ class Rollouts:
             policies=dict.fromkeys(agent.aliases, policy),
             sampling=sampling,
             weights=self.weights,
+            scoring=self.scoring,
+            judge=self.judge,
         )
         trajectory = await environment.run(agent)
-        return trajectory.model_copy(update={"rewards": environment.score(trajectory)})
+        return trajectory.model_copy(update={"rewards": await environment.score(trajectory)})

@@ -55,7 +55,8 @@ class RunFolder:
     def save_config(self, config: TrainConfig, settings: Settings, *, pool: str, parent: int | None) -> None:
         """The resolved configuration, without keys, and the version that the run goes on from."""
         resolved = settings.model_dump(mode="json", exclude={"engine": {"api_key"}, "embedder": {"api_key"}, "memory": {"storage_options"}})
-        content = {"train": config.model_dump(mode="json"), "settings": resolved, "pool": pool, "parent": parent}
+        trained = config.model_dump(mode="json", exclude={"judge": {"api_key"}})
+        content = {"train": trained, "settings": resolved, "pool": pool, "parent": parent}
         (self.path / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
 
     def save_tasks(self, pool: TaskPool) -> None:

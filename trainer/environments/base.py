@@ -16,7 +16,10 @@ from server.agents.base import Agent, AgentContext, AgentRequest
 from server.agents.recorder import Recorder
 from server.engines.base import Engine, Sampling
 from trainer.environments.tasks import Task
-from trainer.rewards.score import RewardWeights, score
+from trainer.rewards.case import Origins, Scoring
+from trainer.rewards.judge import Judge
+from trainer.rewards.score import score
+from trainer.rewards.weights import RewardWeights
 
 CHANNEL = "training"
 
@@ -31,6 +34,8 @@ class Environment:
     policies: Mapping[str, Policy]
     sampling: Sampling
     weights: RewardWeights = field(default_factory=RewardWeights)
+    scoring: Scoring = field(default_factory=Scoring)
+    judge: Judge | None = None
     _recorders: list[Recorder] = field(default_factory=list[Recorder])
     _used: bool = False
 
@@ -72,9 +77,17 @@ class Environment:
             error=error,
         )
 
-    def score(self, trajectory: Trajectory) -> list[Reward]:
+    async def score(self, trajectory: Trajectory) -> list[Reward]:
         """The rewards of what was done; a failed trajectory is not scored."""
-        return score(self.task, trajectory, self.weights)
+        return await score(self.task, trajectory, self.weights, scoring=self.scoring, origins=self._origins(), judge=self.judge)
+
+    def _origins(self) -> Origins:
+        """Which turns of the conversation each memory was written in, where the task has ids for them."""
+        origins: dict[str, set[str]] = {}
+        for turn, recorder in zip(self.task.conversation, self._recorders, strict=False):
+            for op in (op for step in recorder.steps for op in step.memory_ops if turn.id and op.id):
+                origins.setdefault(op.id or "", set()).add(turn.id or "")
+        return origins
 
     async def _rolled_out(self, agent: Agent, identity: str) -> str:
         for number, turn in enumerate(self.task.conversation):

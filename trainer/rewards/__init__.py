@@ -1,1 +1,1 @@
-"""Rewards: functions from what a trajectory said to a score in [0, 1]."""
+"""Rewards: functions from what a trajectory said and did to a value, by name; docs/rewards.md has their sources and ranges."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recollect.trajectory import MemoryOp, Step
-from server.agents.updater import ROLE as UPDATER
 from trainer.rewards.exact_match import boxed
+from trainer.rewards.operations import WRITING
 
 
 def box_format(answer: str) -> float:
@@ -16,7 +16,7 @@ def box_format(answer: str) -> float:
 
 def operations_format(steps: Sequence[Step]) -> float | None:
     """The share of memory operations that could be read; a call that wrote none counts as one that could not. None without calls."""
-    calls = [step for step in steps if step.role == UPDATER]
+    calls = [step for step in steps if step.role in WRITING]
     if not calls:
         return None
     readable = [_readable(op) for step in calls for op in step.memory_ops] + [False for step in calls if not step.memory_ops]

@@ -1,45 +1,50 @@
-"""The rewards of one rollout: exact match first, token F1 where it is wanted, format with a small weight."""
+"""The rewards of one rollout, by the weights of the configuration. Values only; trainer/credit.py makes advantages of them."""
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
-from pydantic import Field, model_validator
-
-from recollect.model import Frozen
 from recollect.trajectory import Reward, Trajectory
 from trainer.environments.tasks import Task
-from trainer.rewards.exact_match import boxed_exact_match, exact_match
-from trainer.rewards.f1 import token_f1
-from trainer.rewards.format import box_format, operations_format
+from trainer.rewards.case import Case, Origins, Scoring
+from trainer.rewards.catalogue import JUDGE, MEASURES
+from trainer.rewards.judge import Judge
+from trainer.rewards.matches import Value, value_of
+from trainer.rewards.weights import RewardWeights
 
-EXACT_MATCH, F1, FORMAT = "exact_match", "f1", "format"
-
-
-class RewardWeights(Frozen):
-    """What each part of the reward counts; a part that weighs nothing is left out, exact match is always scored."""
-
-    exact_match: float = Field(default=1.0, ge=0)
-    f1: float = Field(default=0.0, ge=0)
-    format: float = Field(default=0.1, ge=0)
-
-    @model_validator(mode="after")
-    def _some(self) -> Self:
-        if self.exact_match == self.f1 == self.format == 0:
-            raise ValueError("one of exact_match, f1 and format must be above 0")
-        return self
+NO_ORIGINS: Mapping[str, AbstractSet[str]] = {}
 
 
-def score(task: Task, trajectory: Trajectory, weights: RewardWeights = RewardWeights()) -> list[Reward]:
-    """Exact match and, where the agent's output has a format, format. Scores are None for a trajectory that failed."""
-    failed = trajectory.error is not None
-    if task.kind == "reading":
-        matched, form = boxed_exact_match(trajectory.answer, task.gold), box_format(trajectory.answer)
-    else:
-        matched, form = exact_match(trajectory.answer, task.gold), operations_format(trajectory.steps)
-    rewards = [Reward(name=EXACT_MATCH, score=None if failed else matched, weight=weights.exact_match)]
-    if weights.f1:
-        rewards.append(Reward(name=F1, score=None if failed else token_f1(trajectory.answer, task.gold), weight=weights.f1))
-    if form is not None and weights.format:
-        rewards.append(Reward(name=FORMAT, score=None if failed else form, weight=weights.format))
-    return rewards
+async def score(
+    task: Task,
+    trajectory: Trajectory,
+    weights: RewardWeights = RewardWeights(),
+    *,
+    scoring: Scoring = Scoring(),
+    origins: Origins = NO_ORIGINS,
+    judge: Judge | None = None,
+) -> list[Reward]:
+    """The comparison that the task's metric names, first, and every other reward that has a weight and applies.
+
+    A score is None, and its metadata say why, where it could not be found; all are for a trajectory that failed. A reward
+    that does not apply to the task or its agent is left out.
+    """
+    wanted = weights.of(task.metric)
+    if trajectory.error is not None:
+        return [Reward(name=name, score=None, weight=weight) for name, weight in wanted.items()]
+    case = Case(task, trajectory, scoring, origins)
+    found = {name: await _judged(case, judge) if name == JUDGE else value_of(MEASURES[name](case)) for name in wanted}
+    return [_reward(name, value, wanted[name]) for name, value in found.items() if value is not None]
+
+
+async def _judged(case: Case, judge: Judge | None) -> Value:
+    if judge is None:
+        return Value(None, reason="there is no judge")
+    verdict = await judge.verdict(case.question, case.task.gold, case.named)
+    return Value(verdict.score, reason=verdict.reason)
+
+
+def _reward(name: str, value: Value, weight: float) -> Reward:
+    metadata = {"reason": value.reason} if value.reason else {}
+    return Reward(name=name, score=value.score, weight=weight, by_step=dict(value.by_step), metadata=dict(metadata))

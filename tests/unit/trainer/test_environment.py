@@ -23,6 +23,8 @@ from server.engines.scripted import ScriptedCall, ScriptedEngine, Trouble
 from trainer.environments.base import Environment
 from trainer.environments.tasks import Task, Turn
 from trainer.evaluate import Evaluation, evaluate
+from trainer.rewards.case import Scoring
+from trainer.rewards.weights import RewardWeights
 from trainer.rollout import Rollouts
 
 ADA = Namespace.parse("user/ada")
@@ -90,7 +92,27 @@ async def test_a_dialogue_is_remembered_by_the_agent_and_then_asked(store: Lance
     assert all(step.sampling["temperature"] == 1.0 for step in trajectory.steps)
     assert trajectory.memory_seq_before == {"user/ada": 0}
     assert trajectory.memory_seq_after == {"user/ada": 1}
-    assert {r.name: r.score for r in environment.score(trajectory)} == {"exact_match": 1.0, "format": 1.0}
+    assert {r.name: r.score for r in await environment.score(trajectory)} == {"exact_match": 1.0, "format": 1.0}
+
+
+async def test_evidence_that_names_a_turn_is_found_in_the_memory_that_the_turn_was_written_to(store: LanceMemoryStore) -> None:
+    texts = {"D1:1": "My dog is Tarvo.", "D1:2": "It rains."}
+    told = [Turn(messages=(user(text),), id=name) for name, text in texts.items()]
+    environment = Environment(
+        task=dialogue(conversation=told, evidence=["D1:1"]),
+        fork=await store.fork(ADA, as_of=0),
+        engine=engine(),
+        policies={"memory": BASE},
+        sampling=Sampling(),
+        weights=RewardWeights.model_validate({"evidence_recall": 1, "evidence_attribution": 1}),
+        scoring=Scoring(k=1),
+    )
+    trajectory = await environment.run(build_agents(AgentSettings(writing="episodic"), "compact")["memory"])
+    found = {r.name: r for r in await environment.score(trajectory)}
+    assert (found["exact_match"].score, found["evidence_recall"].score) == (1.0, 1.0)
+    assert sum(found["evidence_attribution"].by_step.values()) == pytest.approx(1.0)
+    environment.task = dialogue(conversation=told, evidence=["D1:2"])
+    assert {r.name: r.score for r in await environment.score(trajectory)}["evidence_recall"] == 0.0
 
 
 async def test_under_episodic_writing_turns_are_kept_as_they_were_said_without_a_call(store: LanceMemoryStore) -> None:
@@ -105,7 +127,7 @@ async def test_a_document_is_read_section_by_section(store: LanceMemoryStore) ->
     assert roles[-1] == "reader_answer"
     assert set(roles[:-1]) == {"reader"}
     assert len(roles) > 3
-    assert {r.name: r.score for r in environment.score(trajectory)} == {"exact_match": 1.0, "format": 1.0}
+    assert {r.name: r.score for r in await environment.score(trajectory)} == {"exact_match": 1.0, "format": 1.0}
 
 
 async def test_a_logged_task_begins_with_the_memory_of_its_time(store: LanceMemoryStore) -> None:
@@ -132,7 +154,7 @@ async def test_an_environment_is_run_once(store: LanceMemoryStore) -> None:
 async def test_a_failure_ends_the_trajectory_with_its_reason_and_no_score(store: LanceMemoryStore) -> None:
     trajectory, environment = await run(dialogue(), store, engine(Trouble(fail=EngineError("out of paper"))))
     assert trajectory.error == "EngineError: out of paper"
-    assert next(r.score for r in environment.score(trajectory)) is None
+    assert (await environment.score(trajectory))[0].score is None
 
 
 def rollouts(store: MemoryStore, scripted: ScriptedEngine, concurrency: int = 8) -> Rollouts:

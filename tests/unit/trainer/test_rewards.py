@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from recollect.messages import user
-from recollect.trajectory import MemoryOp, Step, Trajectory
-from trainer.environments.tasks import Task
+from recollect.trajectory import MemoryOp, Step
 from trainer.rewards.exact_match import boxed, boxed_exact_match, exact_match, normalised, without_citations
 from trainer.rewards.format import box_format, operations_format
-from trainer.rewards.score import score
 
 
 @pytest.mark.parametrize(
@@ -72,38 +69,3 @@ def test_operations_that_could_not_be_read_lower_the_format() -> None:
     assert operations_format([step(0, good), step(1, refused), step(2, idle), step(3, bad)]) == 0.75
     assert operations_format([step(0, good), step(1)]) == 0.5
     assert operations_format([Step(index=0, role="answerer")]) is None
-
-
-def task(kind: str = "dialogue") -> Task:
-    return Task.model_validate(
-        {"id": "t", "kind": kind, "agent": "memory", "request": [user("?")], "gold": ["Tarvo"], "source": "generated"}
-    )
-
-
-def trajectory(answer: str, *steps: Step, error: str | None = None) -> Trajectory:
-    return Trajectory(
-        id="x",
-        tenant="local",
-        namespace="user/a",
-        session="s",
-        agent="memory",
-        agent_config_hash="",
-        request=[],
-        answer=answer,
-        steps=list(steps),
-        error=error,
-    )
-
-
-def test_a_rollout_is_scored_by_its_answer_and_its_operations() -> None:
-    done = trajectory("Tarvo [1]", step(0, MemoryOp(op="noop", text="?", applied=False)))
-    assert [(r.name, r.score, r.weight) for r in score(task(), done)] == [("exact_match", 1.0, 1.0), ("format", 0.0, 0.1)]
-    assert [(r.name, r.score) for r in score(task(), trajectory("Tarvo"))] == [("exact_match", 1.0)]
-    assert [(r.name, r.score) for r in score(task("reading"), trajectory("\\boxed{Tarvo}"))] == [("exact_match", 1.0), ("format", 1.0)]
-
-
-def test_a_failed_rollout_is_not_scored_and_not_zero() -> None:
-    failed = trajectory("", error="EngineError: gone")
-    failed = failed.model_copy(update={"rewards": score(task("reading"), failed)})
-    assert [r.score for r in failed.rewards] == [None, None]
-    assert failed.reward is None
