@@ -41,7 +41,9 @@ def compare(
 ) -> list[Comparison]:
     """Two contenders' results, by group. Raises ConfigurationError if they have no task in common."""
     if not {r.task for r in before} & {r.task for r in after}:
-        raise ConfigurationError(f"{names[0]} and {names[1]} have no task in common; compare evaluations of the same suite", param="compare")
+        raise ConfigurationError(
+            f"{names[0]} and {names[1]} have no task in common; compare evaluations of the same suite", param="compare"
+        )
     return [
         Comparison(before=names[0], after=names[1], group=group.name, changes=_changes(before, after, group, columns))
         for group in groups([*before, *after], by)
@@ -76,7 +78,9 @@ def pairs(before: Sequence[Contender], after: Sequence[Contender]) -> list[tuple
         found = [(before[0], after[0])]
     if not found:
         names = [", ".join(one.name for one in side) for side in (before, after)]
-        raise ConfigurationError(f"nothing to compare: one has {names[0]}, the other {names[1]}; name one each: FOLDER#AGENT/POLICY", param="compare")
+        raise ConfigurationError(
+            f"nothing to compare: one has {names[0]}, the other {names[1]}; name one each: FOLDER#AGENT/POLICY", param="compare"
+        )
     return found
 
 

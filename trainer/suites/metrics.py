@@ -63,5 +63,6 @@ def scores(task: Task, trajectory: Trajectory, columns: Mapping[str, str]) -> di
     if trajectory.error is not None:
         return dict.fromkeys(columns)
     return {
-        column: matched(trajectory) if metric == TASK else METRICS[metric](trajectory.answer, task.gold) for column, metric in columns.items()
+        column: matched(trajectory) if metric == TASK else METRICS[metric](trajectory.answer, task.gold)
+        for column, metric in columns.items()
     }

@@ -126,7 +126,8 @@ class ResultFolder:
             incoming.replace(file)
         elif changed := _differences(self.config, config):
             raise Conflict(
-                f"{self.path} was begun with another configuration: {', '.join(changed)} changed; give another --out, or the same configuration",
+                f"{self.path} was begun with another configuration: {', '.join(changed)} changed; "
+                "give another --out, or the same configuration",
                 param="out",
             )
         self._drop_torn_line()

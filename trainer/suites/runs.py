@@ -20,14 +20,13 @@ from trainer.suites.results import Key, Result, ResultFolder
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What is to be run. `policies` gives what samples under a contender's policy name, `columns` the metrics of each set."""
+    """What is to be run. `columns` gives the metrics of each set, `sampling` all but the seed of a run."""
 
     contenders: Sequence[Contender]
     tasks: Sequence[Task]
     repeats: int
     sampling: Sampling
     seed: int
-    policies: Mapping[str, Policy]
     columns: Mapping[str, Mapping[str, str]]
 
     @property
@@ -40,22 +39,26 @@ class Runs:
         done = {result.key for result in folder.results() if result.error is None}
         return [(key, task) for key, task in self._all() if key not in done]
 
-    async def run(self, rollouts: Rollouts, folder: ResultFolder, told: Callable[[Result], None]) -> None:
+    async def run(self, rollouts: Rollouts, policies: Mapping[str, Policy], folder: ResultFolder, told: Callable[[Result], None]) -> None:
         """Make the runs that are left, `rollouts.concurrency` at once, and append each result when it is there.
 
-        Raises what the store raises when it forks; an engine that fails is a result. Cancelled, it keeps what was appended.
+        `policies` gives what samples under a contender's policy name. Raises what the store raises when it forks; an engine that
+        fails is a result. Cancelled, it keeps what was appended.
         """
         waiting = iter(self.left(folder))
 
         async def work() -> None:
             for key, task in waiting:
-                result = await self._one(key, task, rollouts)
+                result = await self._one(key, task, rollouts, policies[key.contender.policy])
                 folder.append(result)
                 told(result)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(rollouts.concurrency):
-                group.create_task(work())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(rollouts.concurrency):
+                    group.create_task(work())
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from several
 
     def _all(self) -> Iterator[tuple[Key, Task]]:
         for repeat in range(self.repeats):
@@ -63,13 +66,13 @@ class Runs:
                 for contender in self.contenders:
                     yield Key(contender, task.id, repeat), task
 
-    async def _one(self, key: Key, task: Task, rollouts: Rollouts) -> Result:
-        agent, policy = key.contender
+    async def _one(self, key: Key, task: Task, rollouts: Rollouts, policy: Policy) -> Result:
+        agent = key.contender.agent
         # The seed is the same for all contenders: what is compared differs in nothing else.
         sampling = replace(self.sampling, seed=zlib.crc32(f"{self.seed}/{task.id}/{key.repeat}".encode()))
         asked = task if agent == OWN else task.model_copy(update={"agent": agent})
         clock = time.perf_counter()
-        trajectory = await rollouts.one(asked, self.policies[policy], sampling)
+        trajectory = await rollouts.one(asked, policy, sampling)
         return _result(key, task, trajectory, time.perf_counter() - clock, self.columns[task.labels["set"]])
 
 

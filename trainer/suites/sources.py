@@ -112,7 +112,9 @@ def tasks_of(suite: Suite, data: Path = Path(), limit: int | None = None) -> lis
     missing = [str(o.file) for o in options if isinstance(o, Rows) and not o.file.is_file()]
     if missing:
         wants = "".join(f"\n  {need}" for need in suite.needs)
-        raise ConfigurationError(f"suite {suite.name} needs files that are not here: {', '.join(missing)}; give --data FOLDER{wants}", param="data")
+        raise ConfigurationError(
+            f"suite {suite.name} needs files that are not here: {', '.join(missing)}; give --data FOLDER{wants}", param="data"
+        )
     found: list[Task] = []
     for one, chosen in zip(suite.sets, options, strict=True):
         tasks = SOURCES[one.source].make(chosen)
