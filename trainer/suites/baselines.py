@@ -26,6 +26,7 @@ from server.agents.memory_ids import memory_id, provenance
 from server.agents.prompts import Prompt, load_prompt
 from server.agents.retriever import QUERY_CHARS, Recalled, within
 from server.agents.streams import events_of
+from trainer.suites.passages import passages, without_middle
 
 Shown = Literal["nothing", "all", "text", "dense"]
 BASELINES: dict[str, Shown] = {"no-memory": "nothing", "full-context": "all", "rag-text": "text", "rag-dense": "dense"}
@@ -155,24 +156,6 @@ class Baseline:
 def baselines(settings: AgentSettings, pack: str) -> dict[str, Baseline]:
     """All of them, by id."""
     return {name: Baseline.build(name, settings, pack) for name in BASELINES}
-
-
-def passages(text: str, size: int) -> list[str]:
-    """The text in pieces of at most `size` characters, cut at white space where there is some; nothing but white space is lost."""
-    found: list[str] = []
-    rest = text.strip()
-    while len(rest) > size:
-        space = max(rest.rfind(mark, 1, size + 1) for mark in (" ", "\n"))
-        cut = space if space > 0 else size
-        found.append(rest[:cut].rstrip())
-        rest = rest[cut:].lstrip()
-    return [*found, rest] if rest else found
-
-
-def without_middle(text: str, share: float) -> str:
-    """Head and tail of the text, together at most `share` of it and always shorter than it was."""
-    keep = int(len(text) * min(share, 0.95)) // 2
-    return text[:keep] + text[len(text) - keep :]
 
 
 async def _everything(ctx: AgentContext) -> list[MemoryRecord]:

@@ -33,7 +33,7 @@ def cost_plot(summary: Summary) -> str:
             _point(axes, one, column)
         axes.set(xlabel="tokens a run", ylabel=column, ylim=(0, 1))
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        _legend(axes)
     return _svg(figure)
 
 
@@ -50,7 +50,13 @@ def _bars(axes: Axes, summary: Summary, column: str) -> None:
         axes.bar(places, means, width=width, yerr=errors, capsize=2, label=name)
     axes.set_xticks(range(len(groups)), groups)
     axes.set(ylim=(0, 1), ylabel=f"{column} avg@{summary.repeats}")
-    axes.legend(fontsize="small")
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """If anything was scored."""
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize="small")
 
 
 def _point(axes: Axes, one: Cell, column: str) -> None:
