@@ -56,7 +56,7 @@ class Plan:
             **baselines(settings.agents, settings.prompt_pack),
         }
         chosen = contenders(suite, Registry(settings.home / "adapters"), settings.agents.policy)
-        columns, tasks = metrics_of(suite), tasks_of(suite, data, limit)
+        columns, tasks = metrics_of(suite), tasks_of(suite.sets, data, limit=limit, needs=suite.needs)
         for name in {one.agent for one in chosen if one.agent != OWN} | {task.agent for task in tasks}:
             if name not in agents:
                 raise ConfigurationError(f"no agent {name!r}; known agents: {', '.join(sorted(agents))}", param="agent")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,7 +18,7 @@ from recollect.settings import SEED_MODEL, parse
 from trainer.environments.generated import dialogue_task, reading_task
 from trainer.environments.tasks import Task
 from trainer.seed.world import Part
-from trainer.suites.suite import Suite, TaskSet
+from trainer.suites.suite import TaskSet
 
 
 class Generated(Frozen):
@@ -103,26 +103,29 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def tasks_of(suite: Suite, data: Path = Path(), limit: int | None = None) -> list[Task]:
+def missing_files(sets: Sequence[TaskSet], data: Path) -> list[Path]:
+    """The files of the sets that are not in `data`. Raises ConfigurationError for an unknown source or option."""
+    options = [_options(one, data) for one in sets]
+    return [o.file for o in options if isinstance(o, Rows) and not o.file.is_file()]
+
+
+def tasks_of(sets: Sequence[TaskSet], data: Path = Path(), *, limit: int | None = None, needs: Sequence[str] = ()) -> list[Task]:
     """The tasks of all sets, at most `limit` of each, labelled with their set and type. Files are looked for in `data`.
 
-    Raises ConfigurationError that names every file that is missing, an unknown source or option, or an id that comes twice.
+    Raises ConfigurationError that names every file that is missing, with `needs`, an unknown source or option, or an id that
+    comes twice.
     """
-    options = [_options(one, data) for one in suite.sets]
-    missing = [str(o.file) for o in options if isinstance(o, Rows) and not o.file.is_file()]
-    if missing:
-        wants = "".join(f"\n  {need}" for need in suite.needs)
-        raise ConfigurationError(
-            f"suite {suite.name} needs files that are not here: {', '.join(missing)}; give --data FOLDER{wants}", param="data"
-        )
+    if missing := missing_files(sets, data):
+        wants = "".join(f"\n  {need}" for need in needs)
+        raise ConfigurationError(f"files are not here: {', '.join(map(str, missing))}; give the folder as data{wants}", param="data")
     found: list[Task] = []
-    for one, chosen in zip(suite.sets, options, strict=True):
-        tasks = SOURCES[one.source].make(chosen)
+    for one in sets:
+        tasks = SOURCES[one.source].make(_options(one, data))
         found += [_labelled(task, {"set": one.name, "type": task.kind, **task.labels, **one.labels}) for task in tasks[:limit]]
     known: set[str] = set()
     for task in found:
         if task.id in known:
-            raise ConfigurationError(f"suite {suite.name}: task {task.id!r} comes twice; give the sets other seeds or files", param="sets")
+            raise ConfigurationError(f"task {task.id!r} comes twice; give the sets other seeds or files", param="sets")
         known.add(task.id)
     return found
 

@@ -46,7 +46,7 @@ def test_every_suite_that_comes_with_recollect_is_whole(name: str, preset: str |
 def test_memfactory_on_the_seed_model_has_the_papers_protocol(tmp_path: Path) -> None:
     found = load_suite("memfactory", "seed")
     assert (found.repeats, found.sampling.temperature, found.policies) == (4, 1.0, ("base", "current"))
-    tasks = tasks_of(found)
+    tasks = tasks_of(found.sets)
     sets = {name: [task for task in tasks if task.labels["set"] == name] for name in ("reading 3", "reading 6", "dialogue")}
     assert {name: len(of) for name, of in sets.items()} == {"reading 3": 128, "reading 6": 128, "dialogue": 128}
     assert [task.labels["domain"] for of in sets.values() for task in of[:1]] == ["in", "in", "out"]
@@ -64,7 +64,7 @@ def test_memfactory_with_the_papers_files_says_what_is_missing(tmp_path: Path) -
     assert "eval_fwe_16384.json" in said
     assert f"{tmp_path}/eval_100.json" not in said
     assert "nworats/MemFactory" in said
-    assert "--data" in said
+    assert "give the folder as data" in said
 
 
 def test_a_preset_replaces_keys_and_is_asked_for(tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="known suites: generated, memfactory"):
         load_suite("memfactry")
     with pytest.raises(ConfigurationError, match="known sources: dialogue"):
-        tasks_of(suite(sets=[{"name": "one", "source": "dialog"}]))
+        tasks_of(suite(sets=[{"name": "one", "source": "dialog"}]).sets)
     with pytest.raises(ConfigurationError, match=r"set 'one': unknown setting 'cont'; did you mean 'count'"):
-        tasks_of(suite(sets=[{"name": "one", "source": "dialogue", "options": {"cont": 3}}]))
+        tasks_of(suite(sets=[{"name": "one", "source": "dialogue", "options": {"cont": 3}}]).sets)
     with pytest.raises(ConfigurationError, match=r"known metrics: boxed, .*task"):
         metrics_of(suite(metrics={"score": "accuracy"}))
     with pytest.raises(ConfigurationError, match=r"no column 'ruler'; the suite has: score"):
@@ -119,17 +119,17 @@ def test_dense_search_without_an_embedder_is_refused(tmp_path: Path) -> None:
 
 def test_tasks_are_the_same_every_time_and_carry_their_labels() -> None:
     chosen = suite(sets=[{"name": "one", "source": "reading", "options": {"count": 3}, "labels": {"domain": "in"}}])
-    tasks = tasks_of(chosen)
-    assert tasks == tasks_of(chosen)
+    tasks = tasks_of(chosen.sets)
+    assert tasks == tasks_of(chosen.sets)
     assert len(tasks) == 3
-    assert tasks_of(chosen, limit=2) == tasks[:2]
+    assert tasks_of(chosen.sets, limit=2) == tasks[:2]
     assert tasks[0].labels == {"set": "one", "type": "reading", "length": "3 sections", "domain": "in"}
 
 
 def test_two_sets_of_the_same_tasks_are_refused() -> None:
     one = {"source": "dialogue", "options": {"count": 3}}
     with pytest.raises(ConfigurationError, match="comes twice"):
-        tasks_of(suite(sets=[{"name": "one", **one}, {"name": "two", **one}]))
+        tasks_of(suite(sets=[{"name": "one", **one}, {"name": "two", **one}]).sets)
 
 
 def rows(folder: Path, content: str, **options: object) -> Suite:
@@ -140,16 +140,16 @@ def rows(folder: Path, content: str, **options: object) -> Suite:
 def test_rows_of_a_file_become_documents_to_read(tmp_path: Path) -> None:
     row = {"context": "A text.", "input": "What?", "answers": ["red", "blue"], "num_docs": 50, "index": 7}
     for content in (json.dumps([row, row | {"index": 8}]), f"{json.dumps(row)}\n{json.dumps(row | {'index': 8})}\n"):
-        found = tasks_of(rows(tmp_path, content, gold="first"), tmp_path)
+        found = tasks_of(rows(tmp_path, content, gold="first").sets, tmp_path)
         assert [task.id for task in found] == ["rows-7", "rows-8"]
         assert document.split(found[0].request) == ("What?", "A text.")
         assert (found[0].gold, found[0].labels["length"]) == (("red",), "50 documents")
-    assert tasks_of(rows(tmp_path, json.dumps([row]), gold="all"), tmp_path)[0].gold == ("red", "blue")
-    assert len(tasks_of(rows(tmp_path, json.dumps([row, row | {"index": 8}]), limit=1), tmp_path)) == 1
+    assert tasks_of(rows(tmp_path, json.dumps([row]), gold="all").sets, tmp_path)[0].gold == ("red", "blue")
+    assert len(tasks_of(rows(tmp_path, json.dumps([row, row | {"index": 8}]), limit=1).sets, tmp_path)) == 1
 
 
 def test_a_wrong_row_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"rows\.json, row 0: answers"):
-        tasks_of(rows(tmp_path, '[{"context": "", "input": ""}]'), tmp_path)
+        tasks_of(rows(tmp_path, '[{"context": "", "input": ""}]').sets, tmp_path)
     with pytest.raises(ConfigurationError, match="is no JSON"):
-        tasks_of(rows(tmp_path, "[{"), tmp_path)
+        tasks_of(rows(tmp_path, "[{").sets, tmp_path)
