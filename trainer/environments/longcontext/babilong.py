@@ -21,7 +21,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 class Story(NamedTuple):
-    """The facts before a question, in order, those of them that answer it, and the answer: one label of the file's set."""
+    """The facts before a question, in order, those of them that answer it, and the answer."""
 
     facts: tuple[str, ...]
     question: str
@@ -64,8 +64,9 @@ def _story(path: Path, place: int, facts: dict[int, str], parts: list[str]) -> S
 def babilong_tasks(file: Path, filler: Path, *, tokens: int, count: int, seed: str, length: Length) -> list[Task]:
     """The first `count` questions of the file, each in `tokens` tokens of filler, with the answer's budget; the order of facts is kept.
 
-    `filler` is a text file. The answer is one label of those that occur as answers in the file. Raises InvalidRequest for
-    a bad file, a file with fewer questions, a length that is too short.
+    `filler` is a text file. Labels are those that occur in the answers of the file; an answer may be
+    several, with commas between them. Raises
+    InvalidRequest for a bad file, a file with fewer questions, a length that is too short.
     """
     stories = read_babi(file)
     if len(stories) < count:
@@ -73,7 +74,7 @@ def babilong_tasks(file: Path, filler: Path, *, tokens: int, count: int, seed: s
     sentences = _SENTENCE_END.split(" ".join(text(filler).split()))
     if not any(sentences):
         raise InvalidRequest(f"{filler} holds no text", param="filler")
-    choices = tuple(sorted({story.answer for story in stories}))
+    choices = tuple(sorted({label for story in stories for label in story.answer.split(",")}))
     return [
         _task(story, sentences, choices, f"{file.stem}-{tokens}-{seed}-{number}", file.stem, tokens, length)
         for number, story in enumerate(stories[:count])
