@@ -12,7 +12,8 @@ from recollect.errors import ConfigurationError
 from recollect.events import LoggedTrajectory
 from trainer.config import TrainConfig
 from trainer.environments.from_log import tasks_from_log
-from trainer.environments.generated import Length, generated_tasks
+from trainer.environments.generated import generated_tasks
+from trainer.environments.longcontext.fit import Length
 from trainer.environments.tasks import Task
 from trainer.seed.world import Part
 from trainer.suites.sources import tasks_of

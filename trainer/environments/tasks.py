@@ -22,6 +22,10 @@ class Turn(Frozen):
     session: str | None = None
     at: datetime | None = None
     """When it was said, if that is known."""
+    id: str | None = None
+    """What `Task.evidence` may name."""
+    speaker: str | None = None
+    """Who said it, where a file has several; the text begins with the name too."""
 
 
 class Task(Frozen):
@@ -44,6 +48,10 @@ class Task(Frozen):
     gold: tuple[str, ...] = Field(min_length=1)
     metric: Metric = "exact_match"
     """How an answer is compared with `gold` (trainer/rewards)."""
+    choices: tuple[str, ...] = ()
+    """The closed set of labels that the answer is one of (metric first_label); empty: an open answer."""
+    answer_tokens: int | None = None
+    """The tokens that the benchmark allows an answer; None: the run's own."""
     evidence: tuple[str, ...] = ()
     """The ids of the memories or turns that hold the answer, where the task knows them."""
     labels: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,44 @@
+"""How much fits: contexts are filled with as many units (sentences, words, documents) as a wanted number of tokens holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from recollect.errors import InvalidRequest
+
+Length = Callable[[str], int]
+"""Counts the tokens of a text."""
+ENOUGH = 0.99
+"""A context that fills this part of its tokens is not filled further: every count reads the whole context."""
+PROBE = 16
+
+
+def most_that_fits(size: Callable[[int], int], limit: int) -> int:
+    """The number of units whose `size` in tokens is at most `limit` and near it: at 99 %, or one more would not fit.
+
+    `size` grows about evenly with the number of units; a few calls suffice. Raises InvalidRequest if none fits.
+    """
+    fixed = size(0)
+    if fixed > limit:
+        raise InvalidRequest(f"length {limit} is too short: the text around the context takes {fixed} tokens already", param="length")
+    low, high, units = 0, None, PROBE
+    while high is None or high - low > 1:
+        used = size(units)
+        if ENOUGH * limit <= used <= limit:
+            return units
+        if used == fixed:
+            raise InvalidRequest("`length` counts as many tokens with a context as without one", param="length")
+        low, high = (low, units) if used > limit else (units, high)
+        aimed = int(units * (limit * (1 + ENOUGH) / 2 - fixed) / (used - fixed))
+        units = max(low + 1, aimed if high is None else min(aimed, high - 1))
+    return low
+
+
+def fill(sizes: list[int], room: int, *, at_most: int | None = None) -> list[int]:
+    """The places of those units, taken in order, that fit `room` tokens together; one that is too long is passed over."""
+    taken: list[int] = []
+    for place, size in enumerate(sizes):
+        if size <= room and (at_most is None or len(taken) < at_most):
+            taken.append(place)
+            room -= size
+    return taken

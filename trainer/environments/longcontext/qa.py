@@ -1,0 +1,62 @@
+"""A question and many numbered documents, of which some answer it (RULER's QA, arXiv 2404.06654; MemAgent's data, 2507.02259)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from recollect.errors import InvalidRequest
+from trainer.environments.longcontext.documents import Asked, Document
+from trainer.environments.longcontext.fit import Length, fill
+from trainer.environments.longcontext.sample import Sample
+
+INTRO = (
+    "Answer the question based on the given documents. Only give me the answer and do not output any other words.\n\n"
+    "The following are given documents."
+)
+NUMBERED = "Document {number}:\n{document}"
+BREAK = "\n\n"
+ROOMS = 6
+"""Tries at leaving the right room for what joining the documents costs."""
+
+
+def documents_sample(
+    asked: Asked, others: Sequence[Document], seed: str, *, room: int, length: Length, num_documents: int | None = None, intro: str = ""
+) -> Sample:
+    """The documents of the question, those that tempt and others in a seeded order, as many as `room` tokens hold, shuffled.
+
+    `others` are passed over where they are too long for what is left. Raises InvalidRequest if the question's own do not
+    fit, or are more than `num_documents`, or `num_documents` are not there.
+    """
+    rng = random.Random(seed)
+    own = set(asked.gold) | set(asked.tempting)
+    rest = [document for document in others if document not in own]
+    tempting = list(asked.tempting)
+    rng.shuffle(rest)
+    rng.shuffle(tempting)
+    distractors = tempting + rest
+    sizes = [length(BREAK + NUMBERED.format(number=1000, document=document)) for document in distractors]
+    wanted = None if num_documents is None else num_documents - len(asked.gold)
+    if wanted is not None and not 0 <= wanted <= len(distractors):
+        most = len(asked.gold) + len(distractors)
+        raise InvalidRequest(f"num_documents is {num_documents}; from {len(asked.gold)} to {most} fit here", param="num_documents")
+    order = rng.random()
+    bare = _sample(asked, list(asked.gold), order, intro)
+    left = room - bare.tokens(length)
+    if left < 0:
+        raise InvalidRequest(f"length {room} is too short for question {asked.id}; its own documents alone take more", param="length")
+    for _ in range(ROOMS):
+        taken = fill(sizes, left, at_most=wanted)
+        found = _sample(asked, [*asked.gold, *(distractors[place] for place in taken)], order, intro)
+        if (over := found.tokens(length) - room) <= 0:
+            return found
+        left -= over
+    return bare
+
+
+def _sample(asked: Asked, documents: list[Document], order: float, intro: str) -> Sample:
+    shuffled = list(documents)
+    random.Random(order).shuffle(shuffled)
+    text = BREAK.join(NUMBERED.format(number=number, document=document) for number, document in enumerate(shuffled, start=1))
+    evidence = tuple(f"Document {shuffled.index(document) + 1}" for document in asked.gold)
+    return Sample(f"{intro}{BREAK if intro else ''}{text}", asked.question, asked.answers, evidence)
