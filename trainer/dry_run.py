@@ -15,12 +15,7 @@ def missing(config: TrainConfig, settings: Settings) -> list[str]:
     found: list[str] = []
     if config.needs.weights and not settings.engine.model:
         found.append(f"weights: set engine.model to {' or '.join(config.needs.weights)}, or to a folder that holds it")
-    for one in config.tasks:
-        try:
-            found += [f"file: {file}" for file in missing_files([one], config.data)]
-        except ConfigurationError as exc:
-            found.append(exc.message)
-    return found
+    return [*found, *(f"file: {file}" for file in missing_files(config.tasks, config.data))]
 
 
 def check_needs(config: TrainConfig, settings: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import yaml
 from pydantic import Field
@@ -27,6 +27,8 @@ class TaskSet(Frozen):
     options: dict[str, Any] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
     metrics: dict[str, str] = Field(default_factory=dict)
+    gold: Literal["all", "first"] = "all"
+    """MemFactory compares with the first answer of a question alone."""
 
 
 class SuiteSampling(Frozen):
@@ -53,7 +55,7 @@ class Suite(Frozen):
     sampling: SuiteSampling = SuiteSampling()
     metrics: dict[str, str] = Field(default={"score": TASK}, min_length=1)
     """A column of the report, and the metric (trainer/suites/metrics.py) that fills it."""
-    by: tuple[str, ...] = ("set", "type", "length")
+    by: tuple[str, ...] = ("set", "type", "category", "length", "sections", "documents")
     """The labels that the report groups by."""
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings that the suite wants, by section; the command line overrides them."""

@@ -87,7 +87,7 @@ def test_the_seed_model_needs_nothing() -> None:
 
 
 def test_tasks_of_files_are_trained_on_and_held_out_ones_are_not() -> None:
-    source = f"[{{name: codes, source: memfactory, options: {{file: {DATA / 'memfactory_small.json'}}}}}]"
+    source = f"[{{name: codes, source: prepared, options: {{file: {DATA / 'memfactory_small.json'}}}}}]"
     config = training_config(None, ["generated_only=true", f"tasks={source}", "held_out_tasks=2"])
     check_needs(config, load(None, [], {}))
     pool = assemble(config, FromLog(), length=len, section_tokens=80)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from recollect.errors import ConfigurationError, NotFound
+from recollect.errors import ConfigurationError, InvalidRequest, NotFound
 from recollect.settings import load
 from server.agents import document
 from trainer.suites.command import Plan
 from trainer.suites.metrics import metrics_of
-from trainer.suites.sources import tasks_of
+from trainer.suites.sources import missing_files, tasks_of
 from trainer.suites.suite import PRESETS, Suite, known_suites, load_suite
 
 DATA = Path(__file__).parents[2] / "data"
@@ -47,8 +47,8 @@ def test_memfactory_on_the_seed_model_has_the_papers_protocol(tmp_path: Path) ->
     found = load_suite("memfactory", "seed")
     assert (found.repeats, found.sampling.temperature, found.policies) == (4, 1.0, ("base", "current"))
     tasks = tasks_of(found.sets)
-    sets = {name: [task for task in tasks if task.labels["set"] == name] for name in ("reading 3", "reading 6", "dialogue")}
-    assert {name: len(of) for name, of in sets.items()} == {"reading 3": 128, "reading 6": 128, "dialogue": 128}
+    sets = {name: [task for task in tasks if task.labels["set"] == name] for name in ("reading 3", "reading 6", "frequent")}
+    assert {name: len(of) for name, of in sets.items()} == {"reading 3": 128, "reading 6": 128, "frequent": 128}
     assert [task.labels["domain"] for of in sets.values() for task in of[:1]] == ["in", "in", "out"]
     lengths = [len(document.split(of[0].request).document) for of in (sets["reading 3"], sets["reading 6"])]
     assert lengths[1] > 1.5 * lengths[0]
@@ -94,11 +94,11 @@ def test_a_wrong_file_names_the_key(tmp_path: Path, content: object, message: st
 
 
 def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="known suites: generated, memfactory"):
+    with pytest.raises(NotFound, match="known suites: conversations, generated, memfactory"):
         load_suite("memfactry")
-    with pytest.raises(ConfigurationError, match="known sources: dialogue"):
+    with pytest.raises(ConfigurationError, match=r"set 'one': no task source 'dialog'.*Known sources: babilong, dialogue"):
         tasks_of(suite(sets=[{"name": "one", "source": "dialog"}]).sets)
-    with pytest.raises(ConfigurationError, match=r"set 'one': unknown setting 'cont'; did you mean 'count'"):
+    with pytest.raises(ConfigurationError, match=r"set 'one': .*cont: .*its options: .*count"):
         tasks_of(suite(sets=[{"name": "one", "source": "dialogue", "options": {"cont": 3}}]).sets)
     with pytest.raises(ConfigurationError, match=r"known metrics: boxed, .*task"):
         metrics_of(suite(metrics={"score": "accuracy"}))
@@ -123,7 +123,14 @@ def test_tasks_are_the_same_every_time_and_carry_their_labels() -> None:
     assert tasks == tasks_of(chosen.sets)
     assert len(tasks) == 3
     assert tasks_of(chosen.sets, limit=2) == tasks[:2]
-    assert tasks[0].labels == {"set": "one", "type": "reading", "length": "3 sections", "domain": "in"}
+    assert tasks[0].labels == {
+        "set": "one",
+        "type": "reading",
+        "dataset": "generated",
+        "sections": "3",
+        "difficulty": "easy",
+        "domain": "in",
+    }
 
 
 def test_two_sets_of_the_same_tasks_are_refused() -> None:
@@ -132,24 +139,30 @@ def test_two_sets_of_the_same_tasks_are_refused() -> None:
         tasks_of(suite(sets=[{"name": "one", **one}, {"name": "two", **one}]).sets)
 
 
-def rows(folder: Path, content: str, **options: object) -> Suite:
+def rows(folder: Path, content: str, **changed: object) -> Suite:
     (folder / "rows.json").write_text(content)
-    return suite(sets=[{"name": "one", "source": "memfactory", "options": {"file": "rows.json", **options}}])
+    return suite(sets=[{"name": "one", "source": "prepared", "options": {"file": "rows.json"}, **changed}])
 
 
 def test_rows_of_a_file_become_documents_to_read(tmp_path: Path) -> None:
     row = {"context": "A text.", "input": "What?", "answers": ["red", "blue"], "num_docs": 50, "index": 7}
-    for content in (json.dumps([row, row | {"index": 8}]), f"{json.dumps(row)}\n{json.dumps(row | {'index': 8})}\n"):
-        found = tasks_of(rows(tmp_path, content, gold="first").sets, tmp_path)
-        assert [task.id for task in found] == ["rows-7", "rows-8"]
-        assert document.split(found[0].request) == ("What?", "A text.")
-        assert (found[0].gold, found[0].labels["length"]) == (("red",), "50 documents")
-    assert tasks_of(rows(tmp_path, json.dumps([row]), gold="all").sets, tmp_path)[0].gold == ("red", "blue")
-    assert len(tasks_of(rows(tmp_path, json.dumps([row, row | {"index": 8}]), limit=1).sets, tmp_path)) == 1
+    content = json.dumps([row, row | {"index": 8}])
+    found = tasks_of(rows(tmp_path, content, gold="first").sets, tmp_path)
+    assert [task.id for task in found] == ["prepared-rows-7", "prepared-rows-8"]
+    assert document.split(found[0].request) == ("What?", "A text.")
+    assert (found[0].gold, found[0].labels["documents"]) == (("red",), "50")
+    assert tasks_of(rows(tmp_path, content).sets, tmp_path, limit=1)[0].gold == ("red", "blue")
 
 
-def test_a_wrong_row_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"rows\.json, row 0: answers"):
+def test_a_wrong_file_is_named_with_its_set(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"set 'one': .*rows\.json"):
         tasks_of(rows(tmp_path, '[{"context": "", "input": ""}]').sets, tmp_path)
-    with pytest.raises(ConfigurationError, match="is no JSON"):
+    with pytest.raises(InvalidRequest, match=r"set 'one': .*rows\.json"):
         tasks_of(rows(tmp_path, "[{").sets, tmp_path)
+
+
+def test_every_file_that_a_source_takes_is_looked_for_in_the_folder(tmp_path: Path) -> None:
+    one = {"name": "one", "source": "babilong", "options": {"file": "qa1.txt", "filler": "books.txt", "length": 500}}
+    assert missing_files(suite(sets=[one]).sets, tmp_path) == [tmp_path / "qa1.txt", tmp_path / "books.txt"]
+    (tmp_path / "qa1.txt").write_text("")
+    assert missing_files(suite(sets=[one]).sets, tmp_path) == [tmp_path / "books.txt"]

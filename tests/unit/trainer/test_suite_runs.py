@@ -49,7 +49,7 @@ def engine() -> ScriptedEngine:
 def suite(tmp_path: Path) -> Path:
     file = tmp_path / "codes.yaml"
     file.write_text(
-        f"sets: [{{name: codes, source: memfactory, options: {{file: {DATA / 'memfactory_small.json'}}}}}]\n"
+        f"sets: [{{name: codes, source: prepared, options: {{file: {DATA / 'memfactory_small.json'}}}}}]\n"
         "repeats: 2\nmetrics: {paper: boxed, ruler: contains_any}\n"
     )
     return file
@@ -109,7 +109,7 @@ def test_every_task_is_run_as_often_as_asked_and_scored_by_every_column(run: Run
     assert found["scores"]["paper"]["mean"] == found["scores"]["ruler"]["mean"] == 0.5
     assert (found["num_tasks"], found["num_failed"], found["num_unscored"]) == (6, 0, 0)
     assert found["prompt_tokens"] > 0
-    assert {cell["group"] for cell in summary["cells"]} == {"all", "length: 50 documents", "length: 100 documents"}
+    assert {cell["group"] for cell in summary["cells"]} == {"all", "documents: 50", "documents: 100"}
 
 
 def test_repeats_have_seeds_of_their_own_that_all_contenders_share(run: Run, suite: Path, tmp_path: Path, engine: ScriptedEngine) -> None:
@@ -253,7 +253,7 @@ def test_reports_hold_the_figures_in_markdown_and_in_one_html_file(run: Run, sui
     markdown, page = (out / "report.md").read_text(), (out / "report.html").read_text()
     gained = "0.500 → 1.000: +0.500", "+100.0 %"
     for text in (shown.stdout, markdown, page):
-        for said in ("own/memory@v1", "no-memory/base", "length: 100 documents", "1.000 (1.000 to 1.000)", *gained):
+        for said in ("own/memory@v1", "no-memory/base", "documents: 100", "1.000 (1.000 to 1.000)", *gained):
             assert said in text, said
     assert markdown.count("| all | own/base | 0.500") == 1
     assert page.count("<svg") == 2
@@ -265,7 +265,7 @@ def test_reports_hold_the_figures_in_markdown_and_in_one_html_file(run: Run, sui
 
 def test_names_from_files_are_escaped_in_the_page(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "codes.yaml"
-    source = f"source: memfactory, options: {{file: {DATA / 'memfactory_small.json'}}}"
+    source = f"source: prepared, options: {{file: {DATA / 'memfactory_small.json'}}}"
     file.write_text(f"about: <b>&\nsets: [{{name: one, {source}, labels: {{type: '<script>'}}}}]\n")
     assert run(*arguments(file, tmp_path / "out", "--limit", 1)).exit_code == 0
     page = (tmp_path / "out" / "report.html").read_text()
@@ -278,7 +278,7 @@ def test_two_evaluations_are_compared_by_task(run: Run, suite: Path, tmp_path: P
     run(*arguments(suite, tmp_path / "a", "--policy", "base"))
     run(*arguments(suite, tmp_path / "b", "--policy", "base", "--policy", "memory@v1"))
     found = json.loads(run("compare", tmp_path / "a", f"{tmp_path / 'b'}#own/memory@v1", "--json").stdout)
-    assert {one["group"] for one in found} == {"all", "length: 50 documents", "length: 100 documents"}
+    assert {one["group"] for one in found} == {"all", "documents: 50", "documents: 100"}
     assert all(one["before"] == "a#own/base" and one["after"] == "b#own/memory@v1" for one in found)
     whole = next(one["changes"] for one in found if one["group"] == "all")
     assert whole["paper"]["difference"]["mean"] == 0.5
