@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from memory_store.cli_eval import retrieval
 from recollect.cli_screen import Screen
 from recollect.invocation import Invocation
+from trainer.suites.contender import BASE, CURRENT
 from trainer.suites.results import Result, ResultFolder
 from trainer.suites.suite import Suite, known_suites, load_suite
 
@@ -51,7 +52,7 @@ def suite(
     no_baselines: Annotated[bool, typer.Option("--no-baselines", help="Leave the suite's baselines out.")] = False,
     repeats: Annotated[int | None, typer.Option(min=1, help="Answers a task.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Tasks of each set, at most.")] = None,
-    data: Annotated[Path, typer.Option(help="The folder in which the suite's files lie.")] = Path(),
+    data: Annotated[Path, typer.Option(help="The folder in which the suite's files lie, or its only file.")] = Path(),
     engine_url: Annotated[str | None, typer.Option(help="The engine; default: the running server's, else one is started.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 64,
     out: Annotated[Path | None, typer.Option(help="Where results and reports go; default: a folder in the home.")] = None,
@@ -72,6 +73,8 @@ def suite(
     settings = invocation.settings([*chosen.overrides(), *(overrides or [])])
     plan = Plan.of(chosen, settings, data=data, limit=limit)
     folder = ResultFolder(out or default_folder(plan))
+    if CURRENT in chosen.policies and all(one.policy == BASE for one in plan.contenders):
+        _stderr().print("no version of the policy is published: the base model alone is measured")
     whole = _run(plan, folder, engine_url, concurrency)
     summary = summarise(folder)
     write_reports(folder, summary)

@@ -120,7 +120,7 @@ class ResultFolder:
     def _begin(self, config: Mapping[str, Any]) -> None:
         file = self.path / CONFIG
         if not file.exists():
-            text = json.dumps(config, indent=1, sort_keys=True) + "\n"
+            text = json.dumps(config, indent=1) + "\n"
             incoming = file.with_suffix(".incoming")
             incoming.write_text(text, "utf-8")
             incoming.replace(file)

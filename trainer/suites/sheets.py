@@ -56,18 +56,21 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def interval_text(found: Interval | None) -> str:
-    """A mean and its interval."""
-    return NOTHING if found is None else f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+    """A mean and its interval; of one task there is none."""
+    if found is None:
+        return NOTHING
+    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})" if found.num_tasks > 1 else f"{found.mean:.3f} (one task)"
 
 
 def change_text(found: Change | None, digits: int = 3) -> str:
-    """Before, after, the difference and its interval, and the relative change."""
+    """Before, after, the difference and its interval (of one task there is none), and the relative change."""
     if found is None:
         return NOTHING
     gap, relative = found.difference, found.relative
     share = "" if relative is None else f", {100 * relative:+.1f} %"
     values = f"{found.before:.{digits}f} → {found.after:.{digits}f}"
-    return f"{values}: {gap.mean:+.{digits}f} ({gap.low:+.{digits}f} to {gap.high:+.{digits}f}){share}"
+    said = f"{gap.low:+.{digits}f} to {gap.high:+.{digits}f}" if gap.num_tasks > 1 else "one task"
+    return f"{values}: {gap.mean:+.{digits}f} ({said}){share}"
 
 
 def _score_row(one: Cell, columns: Sequence[str]) -> tuple[str, ...]:

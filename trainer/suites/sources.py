@@ -53,9 +53,10 @@ def _of(one: TaskSet, task: Task) -> Task:
 
 
 def _files(one: TaskSet, data: Path) -> dict[str, Path]:
-    """The options of a set that are paths, in `data`. None for a source that there is not: loading it says so."""
+    """The options of a set that are paths, in `data`, or `data` itself where that is a file. None for a source that there is not: loading it says so."""
     if one.source not in SOURCES:
         return {}
     fields: Mapping[str, Any] = SOURCES[one.source].options.model_fields
     paths = [name for name, field in fields.items() if field.annotation is Path or Path in get_args(field.annotation)]
-    return {name: data / str(one.options[name]) for name in paths if one.options.get(name) is not None}
+    wanted = {name: data / str(one.options[name]) for name in paths if one.options.get(name) is not None}
+    return dict.fromkeys(wanted, data) if data.is_file() else wanted

@@ -73,9 +73,9 @@ def _contenders(folder: ResultFolder) -> list[Contender]:
 
 
 def _in_order(results: list[Result], suite: Suite) -> list[Result]:
-    """By the sets of the suite, then as they were made: reports do not depend on which run ended first."""
+    """By the sets of the suite, then by task: reports do not depend on which run ended first."""
     places = {one.name: place for place, one in enumerate(suite.sets)}
-    return sorted(results, key=lambda result: places.get(result.labels.get("set", ""), len(places)))
+    return sorted(results, key=lambda result: (places.get(result.labels.get("set", ""), len(places)), result.task))
 
 
 def _chosen(folder: ResultFolder, name: str) -> list[Contender]:

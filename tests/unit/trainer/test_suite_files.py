@@ -165,4 +165,5 @@ def test_every_file_that_a_source_takes_is_looked_for_in_the_folder(tmp_path: Pa
     one = {"name": "one", "source": "babilong", "options": {"file": "qa1.txt", "filler": "books.txt", "length": 500}}
     assert missing_files(suite(sets=[one]).sets, tmp_path) == [tmp_path / "qa1.txt", tmp_path / "books.txt"]
     (tmp_path / "qa1.txt").write_text("")
+    assert missing_files(suite(sets=[one]).sets, tmp_path / "qa1.txt") == []
     assert missing_files(suite(sets=[one]).sets, tmp_path) == [tmp_path / "books.txt"]

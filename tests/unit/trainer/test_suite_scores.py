@@ -10,6 +10,7 @@ from trainer.suites.contender import Contender
 from trainer.suites.metrics import boxed_all, contains_all, contains_any
 from trainer.suites.results import Result
 from trainer.suites.scores import Group, by_task, cell, groups, interval
+from trainer.suites.sheets import interval_text
 
 BASE, TRAINED = Contender("own", "base"), Contender("own", "memory@v1")
 ALL = Group("all", "")
@@ -69,6 +70,13 @@ def test_the_interval_resamples_tasks_and_not_runs() -> None:
     found = interval(list(by_task(results, lambda r: r.scores["score"]).values()))
     assert found is not None
     assert (found.mean, found.low, found.high, found.num_tasks) == (0.5, 0.0, 1.0, 2)
+
+
+def test_of_one_task_no_interval_is_shown() -> None:
+    found = interval([1.0, None])
+    assert interval_text(found) == "1.000 (one task)"
+    assert interval_text(interval([1.0, 0.0])) == "0.500 (0.000 to 1.000)"
+    assert interval_text(None) == "-"
 
 
 def test_the_interval_of_many_tasks_is_close_to_the_normal_one() -> None:
