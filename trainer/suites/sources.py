@@ -53,7 +53,10 @@ def _of(one: TaskSet, task: Task) -> Task:
 
 
 def _files(one: TaskSet, data: Path) -> dict[str, Path]:
-    """The options of a set that are paths, in `data`, or `data` itself where that is a file. None for a source that there is not: loading it says so."""
+    """The options of a set that are paths, in `data`, or `data` itself where that is a file.
+
+    None for a source that there is not: loading it says so.
+    """
     if one.source not in SOURCES:
         return {}
     fields: Mapping[str, Any] = SOURCES[one.source].options.model_fields

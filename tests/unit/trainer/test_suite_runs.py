@@ -13,11 +13,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from one_version import publish
 from typer.testing import CliRunner, Result
 
 from recollect.errors import EngineUnavailable, StorageFull
-from recollect.manifest import Fingerprint, Manifest
-from recollect.registry import CONFIG, WEIGHTS, Registry, file_sha256
 from recollect.settings import Settings
 from server.engines.base import Engine
 from server.engines.scripted import ScriptedCall, ScriptedEngine
@@ -68,27 +67,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: ScriptedEngine)
         return CliRunner().invoke(cli_eval.app, [str(argument) for argument in arguments])
 
     return invoke
-
-
-def publish(home: Path) -> None:
-    """Version 1 of `memory`, whose weights the scripted engine does not look at."""
-    made = home / "made"
-    made.mkdir(parents=True)
-    (made / WEIGHTS).write_bytes(b"weights")
-    (made / CONFIG).write_text("{}")
-    manifest = Manifest(
-        policy="memory",
-        version=1,
-        parent=None,
-        base="scripted",
-        run_id="r1",
-        rank=8,
-        alpha=16,
-        target_modules=["q_proj"],
-        fingerprint=Fingerprint(probes=[]),
-        sha256=file_sha256(made / WEIGHTS),
-    )
-    Registry(home / "adapters").publish(made, manifest)
 
 
 def arguments(suite: Path, out: Path, *more: object) -> list[object]:
