@@ -12,7 +12,9 @@ from trainer.seed import dialogue, reading
 from trainer.seed.dialogue import Fact
 from trainer.seed.world import Part, World
 
-NUM_SECTIONS, SILENT = 6, 2
+NUM_SECTIONS, SILENT = 6, 1
+OTHERS_CHANGE = 0.05
+"""The part of sentences that tell a change of the same attribute elsewhere: what misleads the seed model most."""
 LABELS = {"dataset": "generated", "difficulty": "hard"}
 
 
@@ -52,7 +54,7 @@ def hard_reading_task(
 ) -> Task:
     """A document in which a fact is stated and then changes twice, in three sections, and others change too.
 
-    Two sections at the end say nothing of it (as far as there are that many), so that it must be carried through them.
+    The last section says nothing of it (if there are more than three), so that it must be carried through.
     """
     world = World(random.Random(f"hard reading/{num_sections}/{part}/{seed}"), part)
     rng = world.rng
@@ -81,10 +83,10 @@ def _section(world: World, asked: reading.PlaceFact, said: str | None, length: L
     sentences = [said] if said else []
     while True:
         kind = rng.random()
-        if kind < 0.15:
+        if kind < OTHERS_CHANGE:
             sentence = reading.place_fact(world, attribute=asked.attribute).changed
         else:
-            sentence = reading.distractor(world, asked) if kind < 0.5 else world.filler()
+            sentence = reading.distractor(world, asked) if kind < 0.4 else world.filler()
         if length(" ".join([*sentences, sentence])) > section_tokens - 4:
             return " ".join(sentences)
         sentences.insert(rng.randrange(len(sentences) + 1), sentence)

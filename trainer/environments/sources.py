@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tokenizers import Tokenizer
 
 from recollect.errors import ConfigurationError
+from recollect.settings import SEED_MODEL
 from trainer.environments import source_options as options_of
 from trainer.environments.dialogue_memory import dialogue_tasks
 from trainer.environments.fact_consolidation import fact_tasks
@@ -25,15 +26,14 @@ from trainer.environments.rerank import generated_rerank_task, rerank_tasks
 from trainer.environments.source_options import Options
 from trainer.environments.tasks import Task
 
-SEED_TOKENIZER = Path(__file__).parents[2] / "models" / "seed" / "tokenizer.json"
-O = TypeVar("O", bound=Options)
+AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
-class Source(NamedTuple, Generic[O]):
+class Source(NamedTuple, Generic[AnyOptions]):
     """The options of a source, and what makes its tasks of them. Only what needs token counts calls for them."""
 
-    options: type[O]
-    load: Callable[[O, Length], list[Task]]
+    options: type[AnyOptions]
+    load: Callable[[AnyOptions, Length], list[Task]]
 
 
 def load_tasks(name: str, options: Mapping[str, Any], length: Length | None = None) -> list[Task]:
@@ -49,7 +49,7 @@ def load_tasks(name: str, options: Mapping[str, Any], length: Length | None = No
         raise ConfigurationError(f"no task source {name!r}{hint} Known sources: {', '.join(sorted(SOURCES))}", param="source")
     source = SOURCES[name]
     checked = _checked(name, source.options, options)
-    return source.load(checked, length or _counter(checked.tokenizer or SEED_TOKENIZER))
+    return source.load(checked, length or _counter(checked.tokenizer or SEED_MODEL))
 
 
 def _checked(name: str, model: type[Options], options: Mapping[str, Any]) -> Options:

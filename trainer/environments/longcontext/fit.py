@@ -26,10 +26,10 @@ def most_that_fits(size: Callable[[int], int], limit: int) -> int:
         used = size(units)
         if ENOUGH * limit <= used <= limit:
             return units
-        if used == fixed:
+        if used == fixed and units > limit:
             raise InvalidRequest("`length` counts as many tokens with a context as without one", param="length")
         low, high = (low, units) if used > limit else (units, high)
-        aimed = int(units * (limit * (1 + ENOUGH) / 2 - fixed) / (used - fixed))
+        aimed = int(units * (limit * (1 + ENOUGH) / 2 - fixed) / (used - fixed)) if used > fixed else 2 * units
         units = max(low + 1, aimed if high is None else min(aimed, high - 1))
     return low
 

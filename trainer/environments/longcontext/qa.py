@@ -16,6 +16,8 @@ INTRO = (
 )
 NUMBERED = "Document {number}:\n{document}"
 BREAK = "\n\n"
+SHORT = 0.05
+"""A text that is shorter by more than this part of its length is refused."""
 ROOMS = 6
 """Tries at leaving the right room for what joining the documents costs."""
 
@@ -26,7 +28,7 @@ def documents_sample(
     """The documents of the question, those that tempt and others in a seeded order, as many as `room` tokens hold, shuffled.
 
     `others` are passed over where they are too long for what is left. Raises InvalidRequest if the question's own do not
-    fit, or are more than `num_documents`, or `num_documents` are not there.
+    fit, or are more than `num_documents`, and if the file holds too few documents.
     """
     rng = random.Random(seed)
     own = set(asked.gold) | set(asked.tempting)
@@ -48,7 +50,10 @@ def documents_sample(
     for _ in range(ROOMS):
         taken = fill(sizes, left, at_most=wanted)
         found = _sample(asked, [*asked.gold, *(distractors[place] for place in taken)], order, intro)
-        if (over := found.tokens(length) - room) <= 0:
+        over = found.tokens(length) - room
+        if over <= 0 and num_documents is None and len(taken) == len(distractors) and -over > SHORT * room:
+            raise InvalidRequest(f"all documents of the file fill {room + over} of {room} tokens; lower `length`", param="length")
+        if over <= 0:
             return found
         left -= over
     return bare
