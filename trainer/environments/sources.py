@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 from tokenizers import Tokenizer
 
+from memory_store.evaluate.conversations import Format
 from recollect.errors import ConfigurationError
 from recollect.settings import SEED_MODEL
 from trainer.environments import source_options as options_of
@@ -135,9 +137,10 @@ def _prepared(options: options_of.Prepared, _: Length) -> list[Task]:
     return prepared_tasks(options.file, count=options.count)
 
 
-def _conversations(options: options_of.Dialogues, _: Length) -> list[Task]:
+def _conversations(of: Format, options: options_of.Dialogues, _: Length) -> list[Task]:
     return dialogue_tasks(
         options.file,
+        of=of,
         form=options.form,
         agent=options.agent,
         categories=options.categories,
@@ -167,8 +170,8 @@ SOURCES: dict[str, Source[Any]] = {
     "babilong": Source(options_of.Babilong, _babilong),
     "hotpotqa": Source(options_of.Hotpotqa, _hotpotqa),
     "prepared": Source(options_of.Prepared, _prepared),
-    "locomo": Source(options_of.Dialogues, _conversations),
-    "longmemeval": Source(options_of.Dialogues, _conversations),
+    "locomo": Source(options_of.Dialogues, partial(_conversations, "LoCoMo")),
+    "longmemeval": Source(options_of.Dialogues, partial(_conversations, "LongMemEval")),
     "rerank": Source(options_of.Rerank, _rerank),
     "fact_consolidation": Source(options_of.Facts, _facts),
 }
