@@ -1,7 +1,7 @@
 """Frequent words in the invented world: which value a document names most often. No skill of the seed model counts.
 
 It is to a model of that world what RULER's frequent words are to one of English: another question about like documents. The
-seed model finds the answer now and then (it answers 30 % of 64 at temperature 1), since it keeps one of the values that it was told.
+seed model finds the answer now and then (25 % of 64 at temperature 1), since it keeps one of the values that it was told.
 """
 
 from __future__ import annotations

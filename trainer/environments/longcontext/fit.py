@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from recollect.errors import InvalidRequest
 
@@ -11,6 +11,7 @@ Length = Callable[[str], int]
 ENOUGH = 0.99
 """A context that fills this part of its tokens is not filled further: every count reads the whole context."""
 PROBE = 16
+MISSES = 50
 
 
 def most_that_fits(size: Callable[[int], int], limit: int) -> int:
@@ -34,11 +35,20 @@ def most_that_fits(size: Callable[[int], int], limit: int) -> int:
     return low
 
 
-def fill(sizes: list[int], room: int, *, at_most: int | None = None) -> list[int]:
-    """The places of those units, taken in order, that fit `room` tokens together; one that is too long is passed over."""
+def fill(sizes: Iterable[int], room: int, *, at_most: int | None = None) -> list[int]:
+    """The places of those units, taken in order, that fit `room` tokens together; one that is too long is passed over.
+
+    After 50 in a row that are too long the rest is not looked at: to count a whole file's tokens for each question is slow.
+    """
     taken: list[int] = []
+    missed = 0
     for place, size in enumerate(sizes):
-        if size <= room and (at_most is None or len(taken) < at_most):
+        if missed == MISSES or len(taken) == at_most:
+            break
+        if size <= room:
             taken.append(place)
             room -= size
+            missed = 0
+        else:
+            missed += 1
     return taken
