@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
-from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import ValidationError
-from tokenizers import Tokenizer
 
 from memory_store.evaluate.conversations import Format
 from recollect.errors import ConfigurationError
@@ -21,7 +19,7 @@ from trainer.environments.generated import dialogue_task, reading_task
 from trainer.environments.generated_frequent import frequent_task
 from trainer.environments.generated_hard import NUM_SECTIONS, hard_dialogue_task, hard_reading_task
 from trainer.environments.longcontext.babilong import babilong_tasks
-from trainer.environments.longcontext.fit import Length
+from trainer.environments.longcontext.fit import Length, counter
 from trainer.environments.longcontext.hotpotqa import hotpotqa_tasks, prepared_tasks
 from trainer.environments.longcontext.ruler import TASKS, ruler_tasks
 from trainer.environments.rerank import generated_rerank_task, rerank_tasks
@@ -51,7 +49,7 @@ def load_tasks(name: str, options: Mapping[str, Any], length: Length | None = No
         raise ConfigurationError(f"no task source {name!r}{hint} Known sources: {', '.join(sorted(SOURCES))}", param="source")
     source = SOURCES[name]
     checked = _checked(name, source.options, options)
-    return source.load(checked, length or _counter(checked.tokenizer or SEED_MODEL))
+    return source.load(checked, length or counter(checked.tokenizer or SEED_MODEL))
 
 
 def _checked(name: str, model: type[Options], options: Mapping[str, Any]) -> Options:
@@ -62,15 +60,6 @@ def _checked(name: str, model: type[Options], options: Mapping[str, Any]) -> Opt
         field = ".".join(str(part) for part in first["loc"]) or "options"
         known = ", ".join(model.model_fields)
         raise ConfigurationError(f"task source {name!r}: {field}: {first['msg']}; its options: {known}", param=field) from exc
-
-
-def _counter(path: Path) -> Length:
-    file = path / "tokenizer.json" if path.is_dir() else path
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as exc:  # tokenizers raises plain Exception
-        raise ConfigurationError(f"{file} is no tokenizer: {exc}; name a tokenizer.json or its folder", param="tokenizer") from exc
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def _dialogue(options: options_of.Generated, _: Length) -> list[Task]:

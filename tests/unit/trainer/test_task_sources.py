@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from memory_store.embedders.hash import HashEmbedder
+from memory_store.store import LanceMemoryStore
 from recollect.errors import ConfigurationError, InvalidRequest
-from recollect.settings import SEED_MODEL
+from recollect.policy import Policy
+from recollect.settings import SEED_MODEL, AgentSettings
+from server.agents.registry import build_agents
+from server.engines.base import Sampling
+from server.engines.scripted import ScriptedEngine
+from trainer.environments.base import Environment
 from trainer.environments.sources import SOURCES, load_tasks
 from trainer.environments.tasks import Task
 from trainer.seed.world import part_of
@@ -97,6 +104,27 @@ def test_generated_candidates_hold_one_that_answers(candidates: int) -> None:
         assert [task.gold[0] in memory.text for memory in task.memories if memory.id in task.evidence] == [True]
 
 
+async def _asked(task: Task, folder: Path) -> list[object]:
+    """What a model is asked in one rollout of the task on a new store."""
+    store, engine = LanceMemoryStore(folder, HashEmbedder()), ScriptedEngine()
+    fork = await store.fork(task.namespace, as_of=0)
+    environment = Environment(task=task, fork=fork, engine=engine, policies={"memory": Policy(base="scripted")}, sampling=Sampling())
+    try:
+        trajectory = await environment.run(build_agents(AgentSettings(), "compact")[task.agent])
+        assert trajectory.error is None
+    finally:
+        await store.close()
+    return [(call.messages, call.prompt) for call in engine.calls]
+
+
+@pytest.mark.parametrize("name", ["dialogue", "reading", "rerank", "locomo", "fact_consolidation"])
+async def test_the_same_task_gives_the_same_environment(name: str, tmp_path: Path) -> None:
+    first, second = (load_tasks(name, OPTIONS[name])[0] for _ in range(2))
+    asked = await _asked(first, tmp_path / "first")
+    assert asked
+    assert asked == await _asked(second, tmp_path / "second")
+
+
 def test_unknown_names_and_options_are_named() -> None:
     with pytest.raises(ConfigurationError, match=r"no task source 'rulers'; did you mean 'ruler'\? Known sources: babilong, dialogue"):
         load_tasks("rulers", {})
@@ -117,3 +145,8 @@ def test_a_given_counter_counts_instead_of_the_tokenizer() -> None:
     (task,) = load_tasks("ruler", {"length": 1000, "tasks": ["vt"], "count": 1}, lambda text: len(text.split()))
     words = sum(len(message.content.split()) for message in task.request)
     assert 0.95 * 1000 <= words + 30 <= 1000
+
+
+def test_numbers_of_yaml_are_taken_as_names_of_categories() -> None:
+    tasks = load_tasks("locomo", {"file": str(DATA / "locomo_small.json"), "categories": [1, 4]})
+    assert {task.labels["type"] for task in tasks} == {"1", "4"}

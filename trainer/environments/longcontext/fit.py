@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
-from recollect.errors import InvalidRequest
+from tokenizers import Tokenizer
+
+from recollect.errors import ConfigurationError, InvalidRequest
 
 Length = Callable[[str], int]
 """Counts the tokens of a text."""
@@ -12,6 +15,16 @@ ENOUGH = 0.99
 """A context that fills this part of its tokens is not filled further: every count reads the whole context."""
 PROBE = 16
 MISSES = 50
+
+
+def counter(path: Path) -> Length:
+    """Counts with the tokenizer of a `tokenizer.json`, or of the folder of one. Raises ConfigurationError."""
+    file = path / "tokenizer.json" if path.is_dir() else path
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as exc:  # tokenizers raises plain Exception
+        raise ConfigurationError(f"{file} is no tokenizer: {exc}; name a tokenizer.json or its folder", param="tokenizer") from exc
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def most_that_fits(size: Callable[[int], int], limit: int) -> int:
