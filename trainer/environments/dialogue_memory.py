@@ -25,6 +25,7 @@ _OPEN_DOMAIN = "3"
 def dialogue_tasks(
     file: Path,
     *,
+    of: Format | None = None,
     form: Form = "told",
     agent: str = "memory",
     categories: Sequence[str] | None = None,
@@ -38,6 +39,8 @@ def dialogue_tasks(
     question without an answer, and if fewer than `count` are there.
     """
     corpus = read(file)
+    if of not in (None, corpus.format):
+        raise InvalidRequest(f"{file} is a file of {corpus.format}, not of {of}; name the source that fits", param="file")
     known = {question.category for conversation in corpus.conversations for question in conversation.questions}
     if strange := set(categories or ()) - known:
         raise InvalidRequest(f"{file} has no category {min(strange)!r}; its categories: {', '.join(sorted(known))}", param="categories")

@@ -50,6 +50,7 @@ def reading_task(seed: str, part: Part, length: Length, *, num_sections: int = 3
         agent="reader",
         request=(user(document.text), user(document.question)),
         gold=(document.answer,),
+        metric="boxed",
         labels=LABELS | {"type": "reading", "sections": str(num_sections)},
         source="generated",
     )

@@ -6,13 +6,16 @@ import random
 
 from recollect.memory import Namespace
 from recollect.messages import user
+from trainer.environments.generated_section import filled
 from trainer.environments.longcontext.fit import Length
 from trainer.environments.tasks import Task, Turn
 from trainer.seed import dialogue, reading
 from trainer.seed.dialogue import Fact
 from trainer.seed.world import Part, World
 
-NUM_SECTIONS, SILENT = 6, 2
+NUM_SECTIONS, SILENT = 6, 1
+OTHERS_CHANGE = 0.05
+"""The part of sentences that tell a change of the same attribute elsewhere: what misleads the seed model most."""
 LABELS = {"dataset": "generated", "difficulty": "hard"}
 
 
@@ -52,7 +55,7 @@ def hard_reading_task(
 ) -> Task:
     """A document in which a fact is stated and then changes twice, in three sections, and others change too.
 
-    Two sections at the end say nothing of it (as far as there are that many), so that it must be carried through them.
+    The last section says nothing of it (if there are more than three), so that it must be carried through.
     """
     world = World(random.Random(f"hard reading/{num_sections}/{part}/{seed}"), part)
     rng = world.rng
@@ -62,29 +65,26 @@ def hard_reading_task(
     said = [first.memory, second.changed, third.changed][:num_sections]
     last = max(num_sections - SILENT, len(said))
     places = dict(zip(sorted(rng.sample(range(last), len(said))), said, strict=True))
-    sections = [_section(world, first, places.get(number), length, section_tokens) for number in range(num_sections)]
+    sections = [
+        filled([places[number]] if number in places else [], lambda: _sentence(world, first), rng, length, section_tokens)
+        for number in range(num_sections)
+    ]
     return Task(
         id=f"hard-reading{num_sections}-{part}-{seed}",
         kind="reading",
         agent="reader",
         request=(user(" ".join(sections)), user(rng.choice(reading.ASKED).format(a=first.attribute, e=first.place))),
         gold=((first, second, third)[len(said) - 1].value,),
+        metric="boxed",
         evidence=tuple(said),
         labels=LABELS | {"type": "reading", "sections": str(num_sections)},
         source="generated",
     )
 
 
-def _section(world: World, asked: reading.PlaceFact, said: str | None, length: Length, section_tokens: int) -> str:
-    """A section with what it says of the fact asked for, filled with distractors, of which some are changes, and filler."""
-    rng = world.rng
-    sentences = [said] if said else []
-    while True:
-        kind = rng.random()
-        if kind < 0.15:
-            sentence = reading.place_fact(world, attribute=asked.attribute).changed
-        else:
-            sentence = reading.distractor(world, asked) if kind < 0.5 else world.filler()
-        if length(" ".join([*sentences, sentence])) > section_tokens - 4:
-            return " ".join(sentences)
-        sentences.insert(rng.randrange(len(sentences) + 1), sentence)
+def _sentence(world: World, asked: reading.PlaceFact) -> str:
+    """A distractor, at times a change of the same attribute elsewhere, or filler."""
+    kind = world.rng.random()
+    if kind < OTHERS_CHANGE:
+        return reading.place_fact(world, attribute=asked.attribute).changed
+    return reading.distractor(world, asked) if kind < 0.4 else world.filler()

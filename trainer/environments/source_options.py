@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from recollect.model import Frozen
 from trainer.environments import dialogue_memory, fact_consolidation
@@ -16,9 +16,11 @@ from trainer.seed.world import Part
 class Options(Frozen):
     """What all sources take."""
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # YAML reads `seed: 0` and `categories: [1, 4]` as numbers
+
     tokenizer: Path | None = None
     """Counts the tokens where no counter is given; None: the seed model's."""
-    seed: str = Field(default="0", coerce_numbers_to_str=True)
+    seed: str = "0"
 
 
 class Generated(Options):

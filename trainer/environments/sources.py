@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from pathlib import Path
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import ValidationError
-from tokenizers import Tokenizer
 
+from memory_store.evaluate.conversations import Format
 from recollect.errors import ConfigurationError
+from recollect.settings import SEED_MODEL
 from trainer.environments import source_options as options_of
 from trainer.environments.dialogue_memory import dialogue_tasks
 from trainer.environments.fact_consolidation import fact_tasks
@@ -18,22 +19,21 @@ from trainer.environments.generated import dialogue_task, reading_task
 from trainer.environments.generated_frequent import frequent_task
 from trainer.environments.generated_hard import NUM_SECTIONS, hard_dialogue_task, hard_reading_task
 from trainer.environments.longcontext.babilong import babilong_tasks
-from trainer.environments.longcontext.fit import Length
+from trainer.environments.longcontext.fit import Length, counter
 from trainer.environments.longcontext.hotpotqa import hotpotqa_tasks, prepared_tasks
 from trainer.environments.longcontext.ruler import TASKS, ruler_tasks
 from trainer.environments.rerank import generated_rerank_task, rerank_tasks
 from trainer.environments.source_options import Options
 from trainer.environments.tasks import Task
 
-SEED_TOKENIZER = Path(__file__).parents[2] / "models" / "seed" / "tokenizer.json"
-O = TypeVar("O", bound=Options)
+AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
-class Source(NamedTuple, Generic[O]):
+class Source(NamedTuple, Generic[AnyOptions]):
     """The options of a source, and what makes its tasks of them. Only what needs token counts calls for them."""
 
-    options: type[O]
-    load: Callable[[O, Length], list[Task]]
+    options: type[AnyOptions]
+    load: Callable[[AnyOptions, Length], list[Task]]
 
 
 def load_tasks(name: str, options: Mapping[str, Any], length: Length | None = None) -> list[Task]:
@@ -49,7 +49,7 @@ def load_tasks(name: str, options: Mapping[str, Any], length: Length | None = No
         raise ConfigurationError(f"no task source {name!r}{hint} Known sources: {', '.join(sorted(SOURCES))}", param="source")
     source = SOURCES[name]
     checked = _checked(name, source.options, options)
-    return source.load(checked, length or _counter(checked.tokenizer or SEED_TOKENIZER))
+    return source.load(checked, length or counter(checked.tokenizer or SEED_MODEL))
 
 
 def _checked(name: str, model: type[Options], options: Mapping[str, Any]) -> Options:
@@ -60,15 +60,6 @@ def _checked(name: str, model: type[Options], options: Mapping[str, Any]) -> Opt
         field = ".".join(str(part) for part in first["loc"]) or "options"
         known = ", ".join(model.model_fields)
         raise ConfigurationError(f"task source {name!r}: {field}: {first['msg']}; its options: {known}", param=field) from exc
-
-
-def _counter(path: Path) -> Length:
-    file = path / "tokenizer.json" if path.is_dir() else path
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as exc:  # tokenizers raises plain Exception
-        raise ConfigurationError(f"{file} is no tokenizer: {exc}; name a tokenizer.json or its folder", param="tokenizer") from exc
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def _dialogue(options: options_of.Generated, _: Length) -> list[Task]:
@@ -135,9 +126,10 @@ def _prepared(options: options_of.Prepared, _: Length) -> list[Task]:
     return prepared_tasks(options.file, count=options.count)
 
 
-def _conversations(options: options_of.Dialogues, _: Length) -> list[Task]:
+def _conversations(of: Format, options: options_of.Dialogues, _: Length) -> list[Task]:
     return dialogue_tasks(
         options.file,
+        of=of,
         form=options.form,
         agent=options.agent,
         categories=options.categories,
@@ -167,8 +159,8 @@ SOURCES: dict[str, Source[Any]] = {
     "babilong": Source(options_of.Babilong, _babilong),
     "hotpotqa": Source(options_of.Hotpotqa, _hotpotqa),
     "prepared": Source(options_of.Prepared, _prepared),
-    "locomo": Source(options_of.Dialogues, _conversations),
-    "longmemeval": Source(options_of.Dialogues, _conversations),
+    "locomo": Source(options_of.Dialogues, partial(_conversations, "LoCoMo")),
+    "longmemeval": Source(options_of.Dialogues, partial(_conversations, "LongMemEval")),
     "rerank": Source(options_of.Rerank, _rerank),
     "fact_consolidation": Source(options_of.Facts, _facts),
 }

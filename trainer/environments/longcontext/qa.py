@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import cache
 
 from recollect.errors import InvalidRequest
 from trainer.environments.longcontext.documents import Asked, Document
@@ -16,8 +17,8 @@ INTRO = (
 )
 NUMBERED = "Document {number}:\n{document}"
 BREAK = "\n\n"
-ROOMS = 6
-"""Tries at leaving the right room for what joining the documents costs."""
+SHORT = 0.05
+"""A text that is shorter by more than this part of its length is refused."""
 
 
 def documents_sample(
@@ -26,32 +27,48 @@ def documents_sample(
     """The documents of the question, those that tempt and others in a seeded order, as many as `room` tokens hold, shuffled.
 
     `others` are passed over where they are too long for what is left. Raises InvalidRequest if the question's own do not
-    fit, or are more than `num_documents`, or `num_documents` are not there.
+    fit, or are more than `num_documents`, and if the file holds too few documents.
     """
     rng = random.Random(seed)
+    distractors = _distractors(asked, others, rng)
+    most = None if num_documents is None else _num_distractors(num_documents, len(asked.gold), len(distractors))
+
+    @cache
+    def size(place: int) -> int:
+        return length(BREAK + NUMBERED.format(number=1000, document=distractors[place]))
+
+    order = rng.random()
+    left = room - _sample(asked, list(asked.gold), order, intro).tokens(length)
+    if left < 0:
+        raise InvalidRequest(f"length {room} is too short for question {asked.id}; its own documents alone take more", param="length")
+    while True:  # joining costs tokens: what is too much then is left free in the next round
+        taken = fill(map(size, range(len(distractors))), left, at_most=most)
+        found = _sample(asked, [*asked.gold, *(distractors[place] for place in taken)], order, intro)
+        over = found.tokens(length) - room
+        if over <= 0:
+            break
+        left -= over
+    if num_documents is None and len(taken) == len(distractors) and -over > SHORT * room:
+        raise InvalidRequest(f"all documents of the file fill {room + over} of {room} tokens; lower `length`", param="length")
+    return found
+
+
+def _distractors(asked: Asked, others: Sequence[Document], rng: random.Random) -> list[Document]:
+    """Those that tempt, then the others, each shuffled."""
     own = set(asked.gold) | set(asked.tempting)
     rest = [document for document in others if document not in own]
     tempting = list(asked.tempting)
     rng.shuffle(rest)
     rng.shuffle(tempting)
-    distractors = tempting + rest
-    sizes = [length(BREAK + NUMBERED.format(number=1000, document=document)) for document in distractors]
-    wanted = None if num_documents is None else num_documents - len(asked.gold)
-    if wanted is not None and not 0 <= wanted <= len(distractors):
-        most = len(asked.gold) + len(distractors)
-        raise InvalidRequest(f"num_documents is {num_documents}; from {len(asked.gold)} to {most} fit here", param="num_documents")
-    order = rng.random()
-    bare = _sample(asked, list(asked.gold), order, intro)
-    left = room - bare.tokens(length)
-    if left < 0:
-        raise InvalidRequest(f"length {room} is too short for question {asked.id}; its own documents alone take more", param="length")
-    for _ in range(ROOMS):
-        taken = fill(sizes, left, at_most=wanted)
-        found = _sample(asked, [*asked.gold, *(distractors[place] for place in taken)], order, intro)
-        if (over := found.tokens(length) - room) <= 0:
-            return found
-        left -= over
-    return bare
+    return tempting + rest
+
+
+def _num_distractors(num_documents: int, num_gold: int, num_others: int) -> int:
+    if not num_gold <= num_documents <= num_gold + num_others:
+        raise InvalidRequest(
+            f"num_documents is {num_documents}; from {num_gold} to {num_gold + num_others} fit here", param="num_documents"
+        )
+    return num_documents - num_gold
 
 
 def _sample(asked: Asked, documents: list[Document], order: float, intro: str) -> Sample:
