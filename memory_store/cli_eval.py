@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from memory_store.embedders.choose import choose
 from memory_store.evaluate.chats import read_chats
-from memory_store.evaluate.conversations import Conversation, read
+from memory_store.evaluate.conversations import Conversation
+from memory_store.evaluate.files import read
 from memory_store.evaluate.report import table
 from memory_store.evaluate.retrieval import Evaluation, evaluate
 from recollect.cli_screen import Screen

@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trajectories": ("recollect.cli_trajectories:app", "What the agents did: list it, or show one in full."),
     "adapters": ("recollect.cli_adapters:app", "Trained versions of each policy: list, promote, roll back."),
     "train": ("trainer.cli:train", "Learn from the log and publish a better adapter."),
-    "eval": ("memory_store.cli_eval:app", "Measure retrieval on files of conversations and questions."),
+    "eval": ("trainer.cli_eval:app", "Measure agents on suites of tasks, compare evaluations, measure retrieval."),
     "seed": ("trainer.cli_seed:app", "The bundled seed model: build it again, or check its files."),
     "demo": ("trainer.demo:main", "The whole loop on the seed model, in one terminal."),
     "learn": ("trainer.learn:main", "The whole loop with three seeds, as a table with intervals."),

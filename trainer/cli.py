@@ -6,10 +6,10 @@ import asyncio
 import fcntl
 import json
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +21,7 @@ from recollect.invocation import Invocation
 from recollect.settings import Settings, override, parse, read_file
 from server.engines.vllm import VllmEngine
 from trainer.config import TrainConfig
+from trainer.dry_run import check_needs, dry_run
 from trainer.inputs import LogInput, NothingToDo, check_settings, read_logged, tasks_of_log
 from trainer.progress import Listener, Progress
 
@@ -37,6 +38,7 @@ def train(
     config: Annotated[Path | None, typer.Option(help="A YAML file of the training configuration.")] = None,
     engine_url: Annotated[str | None, typer.Option(help="The engine; default: that of the server running on this home.")] = None,
     generated_only: Annotated[bool, typer.Option("--generated-only", help="Train on generated tasks alone, without the log.")] = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Tell what the run would do and what it needs, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Learn from the log and publish a better adapter. Exit 0: done; 1: failed; 3: the log offers nothing to learn from."""
@@ -44,7 +46,11 @@ def train(
     invocation: Invocation = ctx.obj or Invocation()
     settings = invocation.settings(text for text in given if _section(text) in SECTIONS)
     chosen = training_config(config, [text for text in given if _section(text) not in SECTIONS], generated_only=generated_only)
+    if dry:
+        _tell(dry_run(chosen, settings), as_json=as_json)
+        return
     check_settings(chosen, settings)
+    check_needs(chosen, settings)
     model = Path(settings.engine.model_path)
     with exclusive(settings.home):
         log = read_logged(settings.home)
@@ -64,6 +70,19 @@ def training_config(file: Path | None, overrides: Sequence[str], *, generated_on
     for text in overrides:
         override(TrainConfig, values, text)
     return parse(TrainConfig, values | ({"generated_only": True} if generated_only else {}))
+
+
+def _tell(plan: Mapping[str, Any], *, as_json: bool) -> None:
+    """A line for each fact; lists and mappings indented below their names."""
+    if as_json:
+        typer.echo(json.dumps(plan, indent=1))
+        return
+    for name, value in plan.items():
+        lines = [f"{key}: {one}" for key, one in value.items()] if isinstance(value, dict) else value
+        if isinstance(lines, list):
+            typer.echo("\n".join([f"{name}:" if lines else f"{name}: none", *(f"  {line}" for line in lines)]))
+        else:
+            typer.echo(f"{name}: {lines}")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from trainer.environments.from_log import WINDOW
 from trainer.rewards.case import Scoring
 from trainer.rewards.judge import JudgeSettings
 from trainer.rewards.weights import RewardWeights
+from trainer.suites.suite import TaskSet
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -39,6 +41,22 @@ class Optimisation(Frozen):
     """Divide advantages by their group's standard deviation (GRPO) or not (Dr. GRPO)."""
 
 
+class Needs(Frozen):
+    """What a run wants that does not come with Recollect, and how it differs from what it follows. `recollect train --dry-run` tells it."""
+
+    follows: str = ""
+    """The paper or script, and where its figures stand."""
+    weights: tuple[str, ...] = ()
+    """Models for `engine.model`, one of which is meant."""
+    data: tuple[str, ...] = ()
+    """Where the files of `tasks` come from, in words."""
+    settings: dict[str, str] = Field(default_factory=dict)
+    """Settings as `section.key`, and the value that the run is meant to have."""
+    figures: dict[str, str] = Field(default_factory=dict)
+    """Figures of the paper that no setting of a run stands for."""
+    differences: tuple[str, ...] = ()
+
+
 class TrainConfig(Frozen):
     """A run: `iterations` times, roll `group_size` siblings of some tasks out, score them, update the adapter."""
 
@@ -56,6 +74,11 @@ class TrainConfig(Frozen):
     """Earlier turns that a logged task replays at most."""
     min_logged_share: float = Field(default=0.5, gt=0, le=1)
     """Share of tasks from the log, at least; generated ones fill the rest."""
+    tasks: tuple[TaskSet, ...] = ()
+    """Tasks of named sources, such as files, in place of generated ones. `held_out_tasks` of them are measured and not trained on."""
+    data: Path = Path()
+    """The folder in which their files lie."""
+    needs: Needs = Needs()
     held_out_logged_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of logged tasks that are kept from training and measured instead."""
     generated_only: bool = False

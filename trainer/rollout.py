@@ -51,7 +51,7 @@ class Rollouts:
 
         async def one(task: Task, sibling: int) -> Trajectory:
             async with free:
-                trajectory = await self._roll_out(task, policy, sampling(task, sibling))
+                trajectory = await self.one(task, policy, sampling(task, sibling))
             if progress:
                 progress()
             return trajectory
@@ -61,7 +61,8 @@ class Rollouts:
             raise EngineError(f"all {len(done)} rollouts failed; the first: {done[0].error}")
         return [TrajectoryGroup(task_id=task.id, trajectories=list(done[i * size : (i + 1) * size])) for i, task in enumerate(tasks)]
 
-    async def _roll_out(self, task: Task, policy: Policy, sampling: Sampling) -> Trajectory:
+    async def one(self, task: Task, policy: Policy, sampling: Sampling) -> Trajectory:
+        """One scored rollout on a fork of its own. A failure of the agent is data; the store's when it forks is raised."""
         agent = self.agents[task.agent]
         fork = await self.store.fork(task.namespace, as_of=task.as_of or 0)
         environment = Environment(

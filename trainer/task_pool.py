@@ -8,17 +8,23 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from recollect.errors import ConfigurationError
 from recollect.events import LoggedTrajectory
 from trainer.config import TrainConfig
 from trainer.environments.from_log import tasks_from_log
-from trainer.environments.generated import Length, generated_tasks
+from trainer.environments.generated import generated_tasks
+from trainer.environments.longcontext.fit import Length
 from trainer.environments.tasks import Task
 from trainer.seed.world import Part
+from trainer.suites.sources import tasks_of
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPool:
-    """`logged` and `generated` are trained on, `held_out` is measured. `left_out` counts trajectories that gave no task."""
+    """`logged` and `generated` (or those of named sources) are trained on, `held_out` is measured.
+
+    `left_out` counts trajectories that gave no task.
+    """
 
     logged: tuple[Task, ...]
     generated: tuple[Task, ...]
@@ -50,10 +56,13 @@ def from_logged(config: TrainConfig, logged: Sequence[LoggedTrajectory], pool: s
 
 
 def assemble(config: TrainConfig, logged: FromLog, *, length: Length, section_tokens: int) -> TaskPool:
-    """Add generated tasks: to train on at most so many that the share of logged ones holds, and those that are measured.
+    """Add generated tasks, or those of the sources that the configuration names: to train on at most so many that the share of
+    logged ones holds, and those that are measured. `length` counts the tokens of a text.
 
-    `length` counts the tokens of a text.
+    Raises ConfigurationError for files that are missing, or too few tasks in them.
     """
+    if config.tasks:
+        return _sourced(config, logged)
     count = config.generated_tasks
     if not config.generated_only:
         count = min(count, math.floor(len(logged.training) * (1 - config.min_logged_share) / config.min_logged_share))
@@ -71,6 +80,19 @@ def assemble(config: TrainConfig, logged: FromLog, *, length: Length, section_to
 
     measured = (*logged.held_out, *make(max(0, config.held_out_tasks - len(logged.held_out)), "held_out"))
     return TaskPool(logged.training, tuple(make(count, "train")), measured, logged.left_out)
+
+
+def _sourced(config: TrainConfig, logged: FromLog) -> TaskPool:
+    """The tasks of the sources, shuffled by the run's seed: the first are held out."""
+    tasks = tasks_of(config.tasks, config.data, needs=config.needs.data)
+    random.Random(f"sources/{config.seed}").shuffle(tasks)
+    if len(tasks) <= config.held_out_tasks:
+        raise ConfigurationError(
+            f"{len(tasks)} tasks leave none to train on when {config.held_out_tasks} are held out; lower held_out_tasks",
+            param="held_out_tasks",
+        )
+    held_out, training = tasks[: config.held_out_tasks], tasks[config.held_out_tasks :]
+    return TaskPool(logged.training, tuple(training), (*logged.held_out, *held_out), logged.left_out)
 
 
 class Draw:

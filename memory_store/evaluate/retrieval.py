@@ -9,10 +9,10 @@ from pathlib import Path
 from pydantic import Field
 
 from memory_store.embedders.base import Embedder
-from memory_store.evaluate.conversations import Conversation, Corpus, Question, Turn
+from memory_store.evaluate.conversations import Conversation, Corpus, Question, Turn, writes
 from memory_store.evaluate.crowd import strangers
 from memory_store.store import LanceMemoryStore
-from recollect.memory import MemoryWrite, Namespace, Provenance, SearchMode
+from recollect.memory import Namespace, SearchMode
 from recollect.model import Frozen
 from recollect.stores import MemoryStore
 
@@ -107,19 +107,8 @@ def _evaluation(corpus: Corpus, embedder: Embedder | None, times: int, ranks: Ma
 
 
 async def _remember(store: MemoryStore, namespace: Namespace, turns: Sequence[Turn], *, context: bool) -> None:
-    writes = [
-        MemoryWrite(
-            op="add",
-            id=turn.id,
-            text=turn.text,
-            kind="episodic",
-            valid_at=turn.at,
-            provenance=Provenance(channel="import", session=turn.session if context else None),
-        )
-        for turn in turns
-    ]
-    if writes:
-        await store.apply(namespace, writes)
+    if turns:
+        await store.apply(namespace, writes(turns, context=context))
 
 
 async def _ask(store: MemoryStore, namespace: Namespace, conversation: Conversation, mode: SearchMode) -> list[Ranked]:

@@ -27,6 +27,7 @@ PLACES = {
     "trajectories": "redacted",
     "adapters": "weights and hashes of trajectory ids; the versions that learned from it are named in the certificate",
     "runs": "figures and hashes of trajectory ids",
+    "evals": "answers to the tasks of suites, which are made of no user's text",
     "forgotten": "certificates, without text",
     "embedders": "models",
     "logs": "the engine's log; it is started so that it logs no prompt",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 from recollect.memory import Namespace
 from recollect.messages import user
+from trainer.environments.longcontext.fit import Length
 from trainer.environments.tasks import Task, Turn
 from trainer.seed import dialogue, reading
 from trainer.seed.world import Part, World
 
-Length = Callable[[str], int]
+LABELS = {"dataset": "generated", "difficulty": "easy"}
 
 
 def dialogue_task(seed: str, part: Part = "train") -> Task:
@@ -35,6 +35,7 @@ def dialogue_task(seed: str, part: Part = "train") -> Task:
         conversation=tuple(Turn(messages=(user(text),), reply=dialogue.NOTED) for text in turns),
         request=(user(rng.choice(dialogue.ASKED).format(a=told[asked].attribute)),),
         gold=(gold,),
+        labels=LABELS | {"type": "dialogue"},
         source="generated",
     )
 
@@ -49,6 +50,8 @@ def reading_task(seed: str, part: Part, length: Length, *, num_sections: int = 3
         agent="reader",
         request=(user(document.text), user(document.question)),
         gold=(document.answer,),
+        metric="boxed",
+        labels=LABELS | {"type": "reading", "sections": str(num_sections)},
         source="generated",
     )
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from memory_store.cli_eval import app
 from memory_store.embedders.hash import HashEmbedder
-from memory_store.evaluate.conversations import read
+from memory_store.evaluate.files import read
 from memory_store.evaluate.retrieval import Evaluation, evaluate
 from recollect.errors import InvalidRequest
 

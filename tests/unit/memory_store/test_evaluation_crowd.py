@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from memory_store.cli_eval import app
 from memory_store.evaluate.chats import COLUMN, read_chats
-from memory_store.evaluate.conversations import read
 from memory_store.evaluate.crowd import strangers
+from memory_store.evaluate.files import read
 from memory_store.evaluate.retrieval import Evaluation, evaluate
 from recollect.errors import InvalidRequest
 

@@ -1,0 +1,68 @@
+"""Metrics of a suite: functions from an answer and its gold answers to a score in [0, 1]. They are reported, not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from recollect.errors import ConfigurationError
+from recollect.trajectory import Trajectory
+from trainer.environments.tasks import Task
+from trainer.evaluate import matched
+from trainer.rewards.exact_match import boxed, boxed_exact_match, exact_match, normalised
+from trainer.rewards.f1 import token_f1
+from trainer.suites.suite import TASK, Suite
+
+Metric = Callable[[str, Sequence[str]], float]
+
+
+def contains_all(answer: str, gold: Sequence[str]) -> float:
+    """The share of gold strings that the answer contains, whatever their case (RULER's string_match_all, arXiv 2404.06654)."""
+    return sum(g.lower() in answer.lower() for g in gold) / len(gold)
+
+
+def contains_any(answer: str, gold: Sequence[str]) -> float:
+    """1.0 if the answer contains one of the gold strings (RULER's string_match_part, which it uses for questions)."""
+    return float(any(g.lower() in answer.lower() for g in gold))
+
+
+def boxed_all(answer: str, gold: Sequence[str]) -> float:
+    """1.0 if the last box lists exactly the gold strings, in any order, else 0.0: MemFactory's all-or-nothing (arXiv 2603.29493).
+
+    The paper asks a language model whether they agree; here the items between commas are compared after normalisation.
+    """
+    inside = boxed(answer)
+    return 0.0 if inside is None else float({normalised(item) for item in inside.split(",")} == {normalised(g) for g in gold})
+
+
+METRICS: dict[str, Metric] = {
+    "exact_match": exact_match,
+    "boxed": boxed_exact_match,
+    "boxed_all": boxed_all,
+    "contains_all": contains_all,
+    "contains_any": contains_any,
+    "f1": token_f1,
+}
+
+
+def metrics_of(suite: Suite) -> dict[str, dict[str, str]]:
+    """For each set of the suite, the metric of each column. Raises ConfigurationError for an unknown metric or column."""
+    found = {one.name: {**suite.metrics, **one.metrics} for one in suite.sets}
+    for name, columns in found.items():
+        for column, metric in columns.items():
+            if metric != TASK and metric not in METRICS:
+                known = ", ".join(sorted([TASK, *METRICS]))
+                raise ConfigurationError(f"set {name!r}: no metric {metric!r}; known metrics: {known}", param=f"metrics.{column}")
+            if column not in suite.metrics:
+                columns = ", ".join(suite.metrics)
+                raise ConfigurationError(f"set {name!r}: no column {column!r}; the suite has: {columns}", param=f"metrics.{column}")
+    return found
+
+
+def scores(task: Task, trajectory: Trajectory, columns: Mapping[str, str]) -> dict[str, float | None]:
+    """The score of each column; None for what failed or could not be scored."""
+    if trajectory.error is not None:
+        return dict.fromkeys(columns)
+    return {
+        column: matched(trajectory) if metric == TASK else METRICS[metric](trajectory.answer, task.gold)
+        for column, metric in columns.items()
+    }

@@ -1,0 +1,80 @@
+"""The reports of an evaluation: a table in the terminal, report.md, report.html in one file with its plots, report.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trainer.suites.results import ResultFolder
+from trainer.suites.sheets import NOTE, Sheet, sheets
+from trainer.suites.summary import Summary
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font: 14px system-ui, sans-serif; margin: 2em auto; max-width: 1200px; color: #222; }}
+table {{ border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 0.25em 0.7em; border-bottom: 1px solid #ddd; text-align: left; }}
+th {{ background: #f4f4f4; }}
+svg {{ max-width: 100%; height: auto; }}
+</style>
+<h1>{title}</h1>
+{body}
+</html>
+"""
+
+
+def write_reports(folder: ResultFolder, summary: Summary) -> None:
+    """Write report.json, report.md and report.html into the folder, over what was there."""
+    (folder.path / "report.json").write_text(summary.model_dump_json(indent=1) + "\n", "utf-8")
+    (folder.path / "report.md").write_text(markdown(summary), "utf-8")
+    (folder.path / "report.html").write_text(html(summary), "utf-8")
+
+
+def show(tables: Sequence[Sheet], console: Console) -> None:
+    """Print sheets as tables, a line between what belongs together."""
+    for sheet in tables:
+        table = Table(title=Text(sheet.title), show_header=True)
+        for name in sheet.header:
+            table.add_column(Text(name), overflow="fold")
+        for row in sheet.rows:
+            if row[0] and table.row_count:
+                table.add_section()
+            table.add_row(*(Text(text) for text in row))
+        console.print(table)
+
+
+def markdown(summary: Summary) -> str:
+    """The sheets in Markdown."""
+    parts = [f"# {summary.suite}", *([summary.about] if summary.about else []), NOTE]
+    return "\n\n".join([*parts, *(markdown_sheet(sheet) for sheet in sheets(summary))]) + "\n"
+
+
+def markdown_sheet(sheet: Sheet) -> str:
+    """One sheet in Markdown."""
+    lines = [sheet.header, tuple("---" for _ in sheet.header), *sheet.rows]
+    return f"## {sheet.title}\n\n" + "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
+
+
+def html(summary: Summary) -> str:
+    """The sheets and plots as one page that needs no other file."""
+    # Imported here: the table in the terminal needs no plotting library.
+    from trainer.suites.plots import cost_plot, score_plot
+
+    parts = [f"<p>{escape(text)}</p>" for text in (summary.about, NOTE) if text]
+    if summary.cells:
+        parts += [score_plot(summary), cost_plot(summary)]
+    parts += [_html_sheet(sheet) for sheet in sheets(summary)]
+    return PAGE.format(title=escape(summary.suite), body="\n".join(parts))
+
+
+def _html_sheet(sheet: Sheet) -> str:
+    header = "".join(f"<th>{escape(text)}</th>" for text in sheet.header)
+    rows = "\n".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in sheet.rows)
+    return f"<h2>{escape(sheet.title)}</h2>\n<table>\n<tr>{header}</tr>\n{rows}\n</table>"
