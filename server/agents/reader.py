@@ -7,14 +7,23 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from recollect.settings import AgentSettings
+from recollect.settings import Reading as Style
 from server.agents import document
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
 from server.agents.budget import Budget
 from server.agents.config_hash import config_hash
-from server.agents.prompts import load_prompt
+from server.agents.prompts import PromptName, load_prompt
 from server.agents.recurrent import RecurrentReader
 from server.agents.recurrent_text import TextReader
 from server.agents.streams import events_of
+
+SECTION_PROMPTS: dict[Style, PromptName] = {
+    "plain": "read_section",
+    "section_first": "read_section_first",
+    "recall": "read_recall",
+    "question_free": "read_question_free",
+}
+"""How it reads lies in the prompt alone: in which fields it has, and in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +34,24 @@ class ReaderAgent:
     by_text: TextReader
     config_hash: str
     id: str = "reader"
+    reads_files: bool = True
 
     @classmethod
     def build(cls, settings: AgentSettings, pack: str) -> ReaderAgent:
         """Wire the agent. Raises ConfigurationError for a pack that lacks a prompt."""
-        section, answer = load_prompt(pack, "read_section"), load_prompt(pack, "read_answer")
+        section, answer = load_prompt(pack, SECTION_PROMPTS[settings.reading]), load_prompt(pack, "read_answer")
         budget = Budget.of(settings.section_tokens, settings.memory_tokens, pack)
-        resolved = {"policy": settings.policy, "prompts": pack, "section_tokens": budget.section, "memory_tokens": budget.memory}
+        resolved = {
+            "policy": settings.policy,
+            "prompts": pack,
+            "section_tokens": budget.section,
+            "memory_tokens": budget.memory,
+            "max_sections": settings.max_sections,
+            "reading": settings.reading,
+        }
         return cls(
-            by_ids=RecurrentReader(settings.policy, section, answer, budget),
-            by_text=TextReader(settings.policy, section, answer, budget),
+            by_ids=RecurrentReader(settings.policy, section, answer, budget, settings.max_sections),
+            by_text=TextReader(settings.policy, section, answer, budget, settings.max_sections),
             config_hash=config_hash("reader", resolved, {"read_section": section, "read_answer": answer}),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -12,17 +13,28 @@ from server.engines.base import Sampling
 from server.routes.wire import Body, Wire
 
 MAX_CHOICES = 64
+TEXT_KINDS = ("text/", "application/json")
+DOCUMENT = "document_id"
+"""The key of `metadata` that names an uploaded file to read."""
 StopText = Annotated[str, Field(min_length=1)]
 
 
-class TextPart(Wire):
-    """A part of a message's content. Only `text` is understood; the other fields are known so that they can be named."""
+class FilePart(Wire):
+    """A file: one that was uploaded, or the text itself, in base64 or as a data URL."""
+
+    file_id: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    file_data: str | None = None
+    filename: str | None = None
+
+
+class ContentPart(Wire):
+    """A part of a message's content. `text` and `file` are understood; the other fields are known so that they can be named."""
 
     type: str
     text: str | None = None
     image_url: Any = None
     input_audio: Any = None
-    file: Any = None
+    file: FilePart | None = None
     refusal: Any = None
 
 
@@ -30,7 +42,7 @@ class WireMessage(Wire):
     """One message of the request."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | list[ContentPart] | None = None
     name: str | None = None
     tool_call_id: str | None = None
     tool_calls: list[Any] | None = None
@@ -129,8 +141,18 @@ class ChatBody(Body):
         )
 
     def conversation(self) -> tuple[Message, ...]:
-        """The messages. Each text part of a user's message is one of its own; other roles' parts are joined by newlines."""
-        return tuple(message for index, wire in enumerate(self.messages) for message in _messages(wire, f"messages[{index}]"))
+        """The messages, the document that `metadata` names first. Each part of a user's message is one of its own; other roles' parts
+        are joined by newlines."""
+        messages = [message for index, wire in enumerate(self.messages) for message in _messages(wire, f"messages[{index}]")]
+        if named := (self.metadata or {}).get(DOCUMENT):
+            messages.insert(0, Message(role="user", content="", file_id=named))
+        return tuple(messages)
+
+    @property
+    def attached(self) -> bool:
+        """True if something came as a file."""
+        parts = [part for wire in self.messages if isinstance(wire.content, list) for part in wire.content]
+        return bool((self.metadata or {}).get(DOCUMENT)) or any(part.type == "file" for part in parts)
 
 
 def _messages(wire: WireMessage, where: str) -> list[Message]:
@@ -142,17 +164,46 @@ def _messages(wire: WireMessage, where: str) -> list[Message]:
         raise InvalidRequest(f"{where}.content is required", param=f"{where}.content", code="missing_required_parameter")
     if isinstance(wire.content, str):
         return [Message(role=role, content=wire.content)]
-    texts = [_text(part, f"{where}.content[{index}]") for index, part in enumerate(wire.content)]
-    if not texts:
+    found = [_part(part, role, f"{where}.content[{index}]") for index, part in enumerate(wire.content)]
+    if not found:
         raise InvalidRequest(f"{where}.content has no parts", param=f"{where}.content")
-    return [Message(role=role, content=text) for text in (texts if role == "user" else ["\n".join(texts)])]
+    return found if role == "user" else [Message(role=role, content="\n".join(message.content for message in found))]
 
 
-def _text(part: TextPart, where: str) -> str:
+def _part(part: ContentPart, role: Role, where: str) -> Message:
+    if part.type == "file":
+        if role != "user":
+            raise InvalidRequest(f"{where} is a file; only a user's message may have one", param=where, code="unsupported_content_part")
+        return _attached(part.file, f"{where}.file")
     if part.type != "text":
         raise InvalidRequest(
-            f"{where} is of type {part.type!r}; this server reads parts of type 'text' alone", param=where, code="unsupported_content_part"
+            f"{where} is of type {part.type!r}; this server reads parts of type 'text' and 'file' alone",
+            param=where,
+            code="unsupported_content_part",
         )
     if part.text is None:
         raise InvalidRequest(f"{where}.text is required", param=f"{where}.text", code="missing_required_parameter")
-    return part.text
+    return Message(role=role, content=part.text)
+
+
+def _attached(file: FilePart | None, where: str) -> Message:
+    if file is None or (file.file_id is None) == (file.file_data is None):
+        raise InvalidRequest(f"{where} needs file_id or file_data, one of them", param=where, code="missing_required_parameter")
+    if file.file_id is not None:
+        return Message(role="user", content="", file_id=file.file_id)
+    return Message(role="user", content=_decoded(file.file_data or "", f"{where}.file_data"))
+
+
+def _decoded(data: str, where: str) -> str:
+    """The text of base64 with or without `data:text/plain;base64,` before it."""
+    head, comma, payload = data.rpartition(",")
+    kind = head.removeprefix("data:").partition(";")[0]
+    if comma and not (head.startswith("data:") and head.endswith(";base64") and (not kind or kind.startswith(TEXT_KINDS))):
+        raise InvalidRequest(f"{where} is no text in base64; write data:text/plain;base64,... ", param=where, code="unsupported_file_type")
+    try:
+        return base64.b64decode(payload, validate=True).decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        said = f"{where} is not UTF-8: byte {exc.start} (the first is 0) is 0x{exc.object[exc.start]:02x}; only text is read"
+        raise InvalidRequest(said, param=where, code="invalid_encoding") from exc
+    except ValueError as exc:
+        raise InvalidRequest(f"{where} is not base64; encode the text as base64", param=where, code="invalid_value") from exc

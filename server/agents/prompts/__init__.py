@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from string import Formatter
 from typing import Literal
 
 import yaml
@@ -17,7 +18,9 @@ from recollect.errors import ConfigurationError
 from recollect.messages import Message
 
 PACKS = Path(__file__).parent
-PromptName = Literal["operations", "extract", "answer", "read_section", "read_answer"]
+PromptName = Literal[
+    "operations", "extract", "answer", "read_section", "read_answer", "read_section_first", "read_recall", "read_question_free"
+]
 
 
 class Prompt(BaseModel):
@@ -29,6 +32,11 @@ class Prompt(BaseModel):
     system: str | None = None
     format: Literal["text", "lines", "json", "boxed"] = "text"
     empty_memory: str = ""
+
+    @property
+    def fields(self) -> list[str]:
+        """The names of its fields, in their order."""
+        return [name for _, name, _, _ in Formatter().parse(self.user) if name is not None]
 
     def render(self, **fields: str) -> list[Message]:
         """The messages of this prompt with `fields` filled in. Raises KeyError for a missing field."""

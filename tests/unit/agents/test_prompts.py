@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from string import Formatter
 from typing import get_args
 
 import pytest
@@ -18,12 +17,15 @@ FIELDS = {
     "answer": {"memories", "question"},
     "read_section": {"question", "memory", "section"},
     "read_answer": {"question", "memory"},
+    "read_section_first": {"question", "section", "memory"},
+    "read_recall": {"question", "recalled", "memory", "section"},
+    "read_question_free": {"memory", "section"},
 }
 ALL_PACKS = sorted(path.name for path in PACKS.iterdir() if path.is_dir() and not path.name.startswith("_"))
 NAMES = get_args(PromptName)
 
 
-def test_there_are_two_packs_and_five_prompts() -> None:
+def test_there_are_two_packs_of_the_same_prompts() -> None:
     assert ALL_PACKS == ["compact", "default"]
     assert set(NAMES) == set(FIELDS)
 
@@ -32,8 +34,7 @@ def test_there_are_two_packs_and_five_prompts() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_prompt_has_exactly_its_fields_each_once(pack: str, name: PromptName) -> None:
     prompt = load_prompt(pack, name)
-    fields = [field for _, field, _, _ in Formatter().parse(prompt.user) if field is not None]
-    assert sorted(fields) == sorted(FIELDS[name])
+    assert sorted(prompt.fields) == sorted(FIELDS[name])
     assert prompt.system is None or "{" not in prompt.system
 
 
