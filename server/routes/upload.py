@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable
+from contextlib import suppress
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
 
 from recollect.errors import InvalidRequest
 from server.service.files import Upload
@@ -52,12 +54,13 @@ class Form:
     async def read(self, body: AsyncIterable[bytes]) -> None:
         """Read the body to its end. Raises InvalidRequest, and what the upload raises."""
         held = bytearray()
-        async for piece in body:
-            held += piece
-            if len(held) >= AT_ONCE:
-                await self._feed(bytes(held))
-                held.clear()
-        await self._feed(bytes(held))
+        with suppress(ClientDisconnect):
+            async for piece in body:
+                held += piece
+                if len(held) >= AT_ONCE:
+                    await self._feed(bytes(held))
+                    held.clear()
+            await self._feed(bytes(held))
         if not self._ended:
             raise InvalidRequest(f"the form breaks off before its end; {HOW}", param="file", code="invalid_form")
         if self.filename is None:
