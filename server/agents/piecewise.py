@@ -4,8 +4,8 @@ A text may be cut where its tokenizer never makes one token of what is left and 
 by a pattern (GPT-2, Qwen, Llama 3) part a word from what follows it; so do those of the SentencePiece kind, which write the blank
 with the word after it and begin every text with one. So a cut is tried at the end of a word, and taken only if the text around it
 encodes to the same ids in one go and in two, with the blank kept or, for the second kind, left out. Where no cut in a piece
-passes (a text without a single end of a word), more is read; after MAX_HELD characters it is cut regardless, and there
-alone the ids may differ from those of the whole.
+passes (a text without a single end of a word), more is read; after MAX_PIECES pieces it is cut regardless, and there alone the ids
+may differ from those of the whole.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PIECE = 32_768
 AROUND = 64
 """Characters on either side of a cut that are looked at."""
 TRIES = 4
-MAX_HELD = 8 * PIECE
+MAX_PIECES = 8
 
 
 class Cut(NamedTuple):
@@ -47,22 +47,24 @@ async def encoded(texts: AsyncIterator[str], engine: Engine, lead: str = "", *, 
 
 async def _cut(text: str, engine: Engine, piece: int) -> Cut | None:
     """Where to cut; None to read on first."""
-    for place in islice(_places(text, piece), TRIES):
+    for place in islice(_places(text), TRIES):
         left, right = text[max(0, place - AROUND) : place], text[place : place + AROUND]
         whole, head = await engine.encode(left + right), await engine.encode(left)
         if whole == head + await engine.encode(right):
             return Cut(place, place)
         if right[0] == " " and whole == head + await engine.encode(right[1:]):
             return Cut(place, place + 1)
-    return Cut(piece, piece) if len(text) >= max(MAX_HELD, 8 * piece) else None
+    return Cut(piece, piece) if len(text) >= MAX_PIECES * piece else None
 
 
-def _places(text: str, piece: int) -> Iterator[int]:
+def _places(text: str) -> Iterator[int]:
     """Ends of words in the text's second half, the last first; those before a blank and a word before all others."""
-    ends = [
-        i
-        for i in range(len(text) - AROUND, max(len(text) // 2, 1), -1)
-        if text[i - 1].isalnum() and not text[i].isalnum() and unicodedata.category(text[i])[0] != "M"
-    ]
-    yield from (i for i in ends if text[i] == " " and text[i + 1].isalnum())
-    yield from (i for i in ends if not (text[i] == " " and text[i + 1].isalnum()))
+    places = range(len(text) - AROUND, max(len(text) // 2, 1), -1)
+    yield from (i for i in places if text[i] == " " and text[i - 1].isalnum() and text[i + 1].isalnum())
+    yield from (i for i in places if text[i - 1].isalnum() and not text[i].isalnum() and not _is_mark(text[i]) and not text[i].isspace())
+    yield from (i for i in places if text[i - 1].isalnum() and text[i].isspace() and (text[i] != " " or not text[i + 1].isalnum()))
+
+
+def _is_mark(character: str) -> bool:
+    """True for what is written on the character before it."""
+    return unicodedata.category(character)[0] == "M"

@@ -94,10 +94,8 @@ async def test_the_log_names_the_file_and_does_not_repeat_it(served: Served) -> 
 
 
 async def test_an_unknown_file_is_said_before_anything_is_read(served: Served) -> None:
-    for content, metadata in (
-        ([{"type": "file", "file": {"file_id": "file-x"}}, _question()], {}),
-        ([_question()], {"document_id": "file-x"}),
-    ):
+    part = {"type": "file", "file": {"file_id": "file-x"}}
+    for content, metadata in (([part, _question()], {}), ([_question()], {"document_id": "file-x"})):
         with pytest.raises(openai.NotFoundError, match="no file 'file-x'") as caught:
             await _ask(served, content, metadata=metadata)
         assert caught.value.param == "file_id"

@@ -69,6 +69,8 @@ def _task(item: LoggedTrajectory, before: list[Trajectory]) -> Task:
     trajectory = item.trajectory
     if trajectory.agent not in (DIALOGUE, READER):
         raise _Refused("another agent")
+    if any(message.file_id for message in trajectory.request):
+        raise _Refused("its document is a file")
     gold = _gold(trajectory, item.feedback)
     namespace = Namespace.parse(trajectory.namespace, tenant=trajectory.tenant)
     if trajectory.agent == READER:
