@@ -61,8 +61,10 @@ async def run() -> list[Figure]:
     ]
 
 
-async def read(folder: Path, num_tokens: int, *, call_s: float) -> tuple[Resident, float, int]:
-    """Read a generated file of `num_tokens`: resident memory, seconds, and calls to the engine."""
+async def read(
+    folder: Path, num_tokens: int, *, call_s: float, recorded: int = LogSettings().trajectory_tokens
+) -> tuple[Resident, float, int]:
+    """Read a generated file of `num_tokens`: resident memory, seconds, and calls to the engine. Steps keep `recorded` tokens."""
     files = Files(folder / "files", num_tokens)
     file_id = _uploaded(files, num_tokens)
     engine = _engine(call_s)
@@ -72,7 +74,7 @@ async def read(folder: Path, num_tokens: int, *, call_s: float) -> tuple[Residen
         store=cast(MemoryStore, None),
         namespace=Namespace(),
         policies={"memory": Policy(base=engine.base)},
-        recorder=Recorder(max_tokens=LogSettings().trajectory_tokens),
+        recorder=Recorder(max_tokens=recorded),
         files=files,
     )
     request = AgentRequest((Message(role="user", content="", file_id=file_id), user("Who guards house 17?")), Sampling())

@@ -213,3 +213,22 @@ async def test_a_killed_upload_is_swept_away_at_the_next_start_and_files_stay(tm
     async with serving(tmp_path) as served:
         assert sorted(path.name for path in folder.iterdir()) == [f"{kept.id}.json", f"{kept.id}.txt"]
         assert (await served.openai.files.content(kept.id)).text == "kept"
+
+
+async def test_a_reading_beyond_what_a_trajectory_keeps_is_logged_without_its_later_ids(tmp_path: Path) -> None:
+    async with serving(tmp_path, ScriptedEngine(answer=reads), log={"trajectory_tokens": 600}) as served:
+        file = await served.openai.files.create(file=("tale.txt", TEXT.encode()), purpose="user_data")
+        answer = await _ask(served, [{"type": "file", "file": {"file_id": file.id}}, _question()])
+        assert answer.choices[0].message.content == "\\boxed{417}"
+        trajectory = (await served.logged())[-1].trajectory
+    kept = [step.prompt_ids is not None for step in trajectory.steps]
+    assert kept == sorted(kept, reverse=True)
+    assert 0 < sum(kept) < len(kept)
+    assert not trajectory.trainable
+    assert all(step.text for step in trajectory.steps)
+
+
+async def test_a_file_with_a_byte_order_mark_is_read_without_it(served: Served) -> None:
+    file = await served.openai.files.create(file=("a.txt", b"\xef\xbb\xbfThe code is 417."), purpose="user_data")
+    await _ask(served, [{"type": "file", "file": {"file_id": file.id}}, _question()])
+    assert "Section: The code is 417.\n" in served.engine.calls[0].prompt

@@ -5,7 +5,6 @@ Fresh chat for each chunk, prompts joined from ids, overwriting, a boxed answer 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -14,13 +13,11 @@ from cases import agent as build
 from cases import ask, context, engine, request
 from tokenizers_of import Tokenized
 
-from recollect.policy import Policy
 from recollect.settings import AgentSettings
-from recollect.trajectory import Step, Usage
+from recollect.trajectory import Step
 from server.agents.budget import Budget
 from server.agents.prompts import load_prompt
 from server.engines import toy_tokens
-from server.engines.base import Chunk, Sampling
 
 QUESTION = "What is the code of Brinar?"
 SECTION = 90
@@ -72,30 +69,10 @@ async def test_the_answer_is_boxed_and_given_from_question_and_memory_alone() ->
     assert last.text == "\\boxed{7}"
 
 
-class Drifting(Tokenized):
-    """Samples letter by letter, as no tokenizer would encode the text: whoever decodes and encodes again is found out."""
-
-    kind = "qwen"
-
-    def __init__(self) -> None:
-        super().__init__(window=8192)
-        self.sampled: list[list[int]] = []
-
-    async def complete(
-        self, prompt_ids: Sequence[int], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
-    ) -> AsyncIterator[Chunk]:
-        text = f"the guard, the hills and é {len(self.sampled)}"
-        ids = [token for letter in text for token in await self.encode(letter)]
-        self.sampled.append(ids)
-        usage = Usage(prompt_tokens=len(prompt_ids), completion_tokens=len(ids))
-        yield Chunk(
-            text=text, token_ids=tuple(ids), logprobs=(-1.0,) * len(ids), prompt_ids=tuple(prompt_ids), finish_reason="stop", usage=usage
-        )
-
-
 @pytest.mark.parametrize("pack", ["default", "compact"])
 async def test_the_prompt_holds_exactly_the_sampled_ids_of_the_memory_before(pack: str) -> None:
-    llm = Drifting()
+    """What is sampled here is no encoding of its text: whoever decodes a memory and encodes it again is found out."""
+    llm = Tokenized("qwen")
     ctx = context(llm)
     await ask(build("reader", pack=pack, section_tokens=SECTION), request(DOCUMENT, QUESTION), ctx)
     before, after = ("<memory>\n", "\n</memory>") if pack == "default" else ("Memory: ", "\n")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import cache
 from typing import Literal
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from recollect.policy import Policy
 from recollect.settings import SEED_MODEL
+from recollect.trajectory import Usage
+from server.engines.base import Chunk, Sampling
 from server.engines.scripted import ScriptedEngine
 
 Kind = Literal["seed", "qwen", "o200k", "metaspace", "llama"]
@@ -23,21 +26,31 @@ CORPUS = [
 
 
 class Tokenized(ScriptedEngine):
-    """A scripted engine with a tokenizer of `kind`."""
+    """An engine with a tokenizer of `kind`. It samples letter by letter, as no tokenizer would encode the text."""
 
-    kind: Kind = "seed"
+    def __init__(self, kind: Kind) -> None:
+        super().__init__()
+        self.kind: Kind = kind
+        self.prompts: list[list[int]] = []
+        self.sampled: list[list[int]] = []
+
+    async def complete(
+        self, prompt_ids: Sequence[int], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
+    ) -> AsyncIterator[Chunk]:
+        text = f"the guard, the hills and é {len(self.sampled)}"
+        ids = [token for letter in text for token in await self.encode(letter)]
+        self.prompts.append(list(prompt_ids))
+        self.sampled.append(ids)
+        usage = Usage(prompt_tokens=len(prompt_ids), completion_tokens=len(ids))
+        yield Chunk(
+            text=text, token_ids=tuple(ids), logprobs=(-1.0,) * len(ids), prompt_ids=tuple(prompt_ids), finish_reason="stop", usage=usage
+        )
 
     async def encode(self, text: str) -> list[int]:
         return tokenizer(self.kind).encode(text, add_special_tokens=False).ids
 
     async def decode(self, ids: Sequence[int]) -> str:
         return tokenizer(self.kind).decode(list(ids), skip_special_tokens=False)
-
-
-def tokenized(kind: Kind) -> Tokenized:
-    engine = Tokenized()
-    engine.kind = kind
-    return engine
 
 
 @cache
