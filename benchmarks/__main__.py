@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import idle_server, maintenance, memory_search, million, namespaces, rollout, search, trajectory_log, writes
+from benchmarks import idle_server, maintenance, memory_search, million, namespaces, reading, rollout, search, trajectory_log, writes
 from benchmarks.figure import Figure
 from benchmarks.scale import VARIABLE
 
@@ -23,11 +23,12 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
     "memory": memory_search.run,
     "million": million.run,
     "namespaces": namespaces.run,
+    "reading": reading.run,
     "rollout": rollout.run,
     "search": search.run,
     "writes": writes.run,
 }
-LONG = frozenset({"million", "namespaces", "search", "writes"})
+LONG = frozenset({"million", "namespaces", "reading", "search", "writes"})
 """Those that take more than a few minutes: run when they are named, or with `all`."""
 
 

@@ -3,7 +3,8 @@
 RecollectError
 ├── ConfigurationError      a setting is wrong: a crash at start, never a default in disguise
 ├── InvalidRequest  400     the caller's input is wrong
-│   └── ContextTooLong      more tokens than the model's window
+│   ├── ContextTooLong      more tokens than the model's window
+│   └── FileTooLarge 413    a file has more bytes than the settings allow
 ├── NotFound        404     no such model, memory, trajectory or adapter
 ├── Conflict        409     the thing exists already, or is in use
 ├── StorageFull     507     the disk is full; nothing was acknowledged
@@ -54,6 +55,11 @@ class ContextTooLong(InvalidRequest):
         )
         self.prompt_tokens = prompt_tokens
         self.window_tokens = window_tokens
+
+
+class FileTooLarge(InvalidRequest):
+    status = 413
+    default_code = "file_too_large"
 
 
 class NotFound(RecollectError, LookupError):

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from recollect.model import Frozen
 
 Role = Literal["system", "user", "assistant", "tool"]
 
 
 class Message(Frozen):
-    """One chat message. `content` is the whole text of the message."""
+    """One chat message. `content` is the whole text of the message; where it is a file instead, it is empty and `file_id` names it."""
 
     role: Role
     content: str
+    file_id: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 def user(content: str) -> Message:

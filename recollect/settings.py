@@ -25,6 +25,7 @@ M = TypeVar("M", bound=BaseModel)
 PREFIX = "RECOLLECT_"
 SEED_MODEL = Path(__file__).parent.parent / "models" / "seed"
 SECRET = "api_key"
+Reading = Literal["plain", "section_first", "recall", "question_free"]
 MAX_SHOWN = 80
 """Characters of a wrong value that an error repeats."""
 
@@ -119,6 +120,18 @@ class AgentSettings(Frozen):
     """Tokens that `reader`'s memory may have; 0: 48 for the compact pack, else 1,024."""
     folders: tuple[Path, ...] = ()
     """Where more agents are found, in YAML files; those in `agents` under the home are too."""
+    max_sections: int = Field(default=0, ge=0)
+    """Sections that `reader` reads at most: of a longer document the beginning and the end, its middle is left out. 0: all of it."""
+    reading: Reading = "plain"
+    """How `reader` reads. section_first: the section before the memory in the prompt, so that siblings share the engine's prefix cache.
+    recall: it may ask for one of its own earlier memories (ReMemR1). question_free: it does not know the question while it reads."""
+
+
+class FileSettings(Frozen):
+    """Files that are uploaded to be read."""
+
+    max_bytes: int = Field(default=512 * 2**20, ge=1)
+    """Of one file."""
 
 
 class LogSettings(Frozen):
@@ -129,6 +142,8 @@ class LogSettings(Frozen):
     segment_bytes: int = 16 * 2**20
     keep_bytes: int = 10 * 2**30
     keep_days: int | None = None
+    trajectory_tokens: int = Field(default=1_000_000, ge=1)
+    """Tokens of which one trajectory keeps the ids. Its later steps keep text and counts alone, so that a reading of any length fits."""
 
 
 class Settings(Frozen):
@@ -140,6 +155,7 @@ class Settings(Frozen):
     memory: MemorySettings = MemorySettings()
     embedder: EmbedderSettings = EmbedderSettings()
     agents: AgentSettings = AgentSettings()
+    files: FileSettings = FileSettings()
     log: LogSettings = LogSettings()
 
     @property

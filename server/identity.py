@@ -83,7 +83,7 @@ def session_of(headers: Mapping[str, str], metadata: Mapping[str, str], messages
             return value
     digest = hashlib.sha256(f"{namespace.tenant}\n{namespace}".encode())
     for message in messages:
-        digest.update(f"\n{message.role}\n{message.content}".encode())
+        digest.update(f"\n{message.role}\n{message.content}{message.file_id or ''}".encode())
         if message.role == "user":
             break
     return digest.hexdigest()[:24]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from recollect.memory import Namespace
@@ -29,6 +30,14 @@ class AgentRequest:
     use_memory: bool = True
 
 
+class Files(Protocol):
+    """Where the texts lie that messages name by `file_id`."""
+
+    def path(self, tenant: str, file_id: str) -> Path:
+        """A text in UTF-8. Raises NotFound, also for a file of another tenant."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class AgentContext:
     """What a request may use. `policies` maps each alias to the version it was pinned to when the request began."""
@@ -43,6 +52,8 @@ class AgentContext:
     session: str | None = None
     at: datetime | None = None
     """When the user said it; None where nobody knows, as in generated tasks."""
+    files: Files | None = None
+    """None where there are none, as in rollouts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,15 +37,17 @@ class Budget:
         default_section, default_memory = DEFAULTS.get(pack, OTHER)
         return cls(section or default_section, memory or default_memory, section > 0, memory > 0)
 
-    def fit(self, num_fixed: int, num_question: int, window: int | None) -> Sizes:
+    def fit(self, num_fixed: int, num_question: int, window: int | None, num_memories: int = 1) -> Sizes:
         """The sizes for a prompt of `num_fixed` tokens (`num_question` of them the question's) in a window.
+
+        `num_memories` are read with a section; one is written.
 
         Raises ConfigurationError if the configured sizes fit with no question at all, ContextTooLong if this question is too long.
         """
         if window is None:
             return Sizes(self.section, self.memory)
         memory = self.memory if self.memory_fixed else min(self.memory, window // 8)
-        room = window - num_fixed - 2 * memory
+        room = window - num_fixed - (num_memories + 1) * memory
         if not self.section_fixed and room >= MIN_SECTION:
             return Sizes(min(self.section, room), memory)
         wanted = self.section if self.section_fixed else MIN_SECTION
@@ -53,8 +55,8 @@ class Budget:
             return Sizes(wanted, memory)
         if room + num_question < wanted:
             raise ConfigurationError(
-                f"a section of {wanted} tokens, a memory of {memory} read and written, and the prompt's {num_fixed - num_question} do not "
-                f"fit the window of {window}; lower agents.section_tokens or agents.memory_tokens",
+                f"a section of {wanted} tokens, memories of {memory} ({num_memories} read, one written) and the prompt's "
+                f"{num_fixed - num_question} do not fit the window of {window}; lower agents.section_tokens or agents.memory_tokens",
                 param="agents.section_tokens",
             )
         raise ContextTooLong(num_fixed + memory + wanted, window, memory)

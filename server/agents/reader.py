@@ -10,6 +10,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from recollect.settings import AgentSettings
+from recollect.settings import Reading as Style
 from server.agents import document
 from server.agents.agent_config import AgentConfig
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
@@ -21,16 +22,26 @@ from server.agents.recurrent_text import TextReader
 from server.agents.streams import events_of
 from server.agents.wiring import ModuleOptions, Wiring, flow, module, needed
 
+SECTION_PROMPTS: dict[Style, str] = {
+    "plain": "read_section",
+    "section_first": "read_section_first",
+    "recall": "read_recall",
+    "question_free": "read_question_free",
+}
+"""How it reads lies in the prompt alone: in which fields it has, and in their order."""
+
 
 class RecurrentOptions(ModuleOptions):
-    """Tokens of a section and of the memory; 0: the pack's, or what fits the window."""
+    """Tokens of a section and of the memory (0: the pack's, or what fits the window), sections at most (0: all), the way of reading."""
 
     section_tokens: int = Field(ge=0)
     memory_tokens: int = Field(ge=0)
+    max_sections: int = Field(ge=0)
+    reading: Style
 
     @classmethod
     def defaults(cls, settings: AgentSettings) -> dict[str, object]:
-        return {"section_tokens": settings.section_tokens, "memory_tokens": settings.memory_tokens}
+        return {name: getattr(settings, name) for name in ("section_tokens", "memory_tokens", "max_sections", "reading")}
 
 
 @module("reader", "recurrent")
@@ -46,9 +57,12 @@ class Recurrent:
     @classmethod
     def build(cls, options: RecurrentOptions, wiring: Wiring) -> Recurrent:
         """Raises ConfigurationError for a pack that lacks a prompt."""
-        section, answer, alias = wiring.prompt("read_section"), wiring.prompt("read_answer"), wiring.alias(options)
-        budget = Budget.of(options.section_tokens, options.memory_tokens, wiring.pack)
-        return cls(RecurrentReader(alias, section, answer, budget), TextReader(alias, section, answer, budget))
+        section, answer = wiring.prompt(SECTION_PROMPTS[options.reading]), wiring.prompt("read_answer")
+        alias, budget = wiring.alias(options), Budget.of(options.section_tokens, options.memory_tokens, wiring.pack)
+        return cls(
+            RecurrentReader(alias, section, answer, budget, options.max_sections),
+            TextReader(alias, section, answer, budget, options.max_sections),
+        )
 
     async def read(self, request: AgentRequest, ctx: AgentContext) -> AsyncGenerator[StreamEvent, None]:
         """Read, then stream the answer as it is generated. Its last usage counts the sections too."""
@@ -74,6 +88,7 @@ class ReaderAgent:
     config_hash: str
     aliases: frozenset[str]
     reader: Reader
+    reads_files: bool = True
 
     async def run(self, request: AgentRequest, ctx: AgentContext) -> AsyncGenerator[StreamEvent, None]:
         """Read and answer."""

@@ -20,11 +20,16 @@ from server.engines.base import Chunk, Completion, Sampling
 class Recorder:
     """The steps of one trajectory, in the order in which they ended.
 
-    `trajectory_id` is what memories written on the way name as their origin, and what their ids are derived from.
+    `trajectory_id` is what memories written on the way name as their origin, and what their ids are derived from. Once the steps
+    hold `max_tokens` tokens, later ones keep what was sampled as text, and the counts, alone: a reading of any length fits.
     """
 
     steps: list[Step] = field(default_factory=list[Step])
     trajectory_id: str = field(default_factory=lambda: uuid4().hex)
+    max_tokens: int | None = None
+    whole: bool = True
+    """False once a step was recorded without its ids and messages."""
+    _num_kept: int = 0
 
     @property
     def usage(self) -> Usage:
@@ -78,7 +83,12 @@ class Recorder:
             }
             ordered = [choices[index] for index in sorted(choices)] or [Completion()]
             prompt = next((c.prompt_ids for c in ordered if c.prompt_ids is not None), None) or _listed(prompt_ids)
-            for choice, usage in zip(ordered, _shares(ordered, total, len(prompt or ())), strict=True):
+            shares = _shares(ordered, total, len(prompt or ()))
+            if not self._keeps(sum((share.total_tokens for share in shares), 0)):
+                common["messages"], prompt = [], None
+                for choice in ordered:
+                    choice.token_ids = choice.logprobs = None
+            for choice, usage in zip(ordered, shares, strict=True):
                 self.steps.append(
                     Step(
                         index=len(self.steps),
@@ -91,6 +101,12 @@ class Recorder:
                         **common,
                     )
                 )
+
+    def _keeps(self, num_tokens: int) -> bool:
+        """Whether a call's tokens are kept. Once some are not, none are: what is kept is a beginning without gaps."""
+        self._num_kept += num_tokens
+        self.whole = self.whole and (self.max_tokens is None or self._num_kept <= self.max_tokens)
+        return self.whole
 
     def begin_operation(self, role: str) -> int:
         """Append a step without a model call, so that the memories it writes can name it; `amend` it with what was done."""

@@ -49,6 +49,7 @@ def _chat_request(body: ChatBody, request: Request) -> ChatRequest:
         sampling=body.sampling(),
         stream=bool(body.stream),
         use_memory=not off,
+        attached=body.attached,
     )
 
 

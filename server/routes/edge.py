@@ -22,6 +22,9 @@ from server.service.exchange import defect
 logger = logging.getLogger(__name__)
 
 MAX_BODY = 32 * 2**20
+FORM_BYTES = 64 * 2**10
+"""What the form around an uploaded file may have."""
+UPLOADS = "/v1/files"
 _NAMESPACED = re.compile(r"/ns/(?P<namespace>.+?)(?P<path>/(?:v1(?:/.*)?|mcp/?))")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LOCAL_HOST = re.compile(r"(?:127(?:\.\d{1,3}){3}|localhost|\[::1\])(?::\d+)?", re.I)
@@ -30,9 +33,11 @@ _LOCAL_HOST = re.compile(r"(?:127(?:\.\d{1,3}){3}|localhost|\[::1\])(?::\d+)?", 
 class Edge:
     """Wraps the application. Without keys only requests that were sent to this machine by its own name are answered."""
 
-    def __init__(self, app: ASGIApp, *, max_body: int = MAX_BODY) -> None:
+    def __init__(self, app: ASGIApp, *, max_body: int = MAX_BODY, max_file: int = MAX_BODY) -> None:
+        """`max_file`: bytes of an uploaded file, which is streamed to the disk; everything else is held in memory."""
         self._app = app
         self._max_body = max_body
+        self._max_upload = max_file + FORM_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,45 +55,50 @@ class Edge:
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
-        if refusal := self._refusal(headers):
+        inner = _namespaced(scope)
+        limit = self._max_upload if (inner["method"], inner["path"]) == ("POST", UPLOADS) else self._max_body
+        if refusal := _refusal(headers, limit):
             await refusal(scope, receive, tagged)
             return
         try:
-            await self._app(_namespaced(scope), self._limited(receive), tagged)
+            await self._app(inner, _limited(receive, limit), tagged)
         except Exception as exc:  # noqa: BLE001
             # The last boundary: a defect must not end the connection without a word, nor write a user's text to the log.
             logger.error("request %s failed: %s", request_id, defect(exc))
             if not started:
                 await JSONResponse(body_of(exc), 500)(scope, receive, tagged)
 
-    def _refusal(self, headers: Headers) -> JSONResponse | None:
-        # A page in a browser may reach a loopback server under a name of its own (DNS rebinding): its Host gives it away.
-        if not _LOCAL_HOST.fullmatch(headers.get("host", "")):
-            message = "this server has no keys and answers requests to 127.0.0.1, localhost and [::1] alone"
-            return JSONResponse(error_body(message, "invalid_request_error", "Host", "foreign_host"), 421)
-        if (coding := headers.get("content-encoding", "identity").lower()) not in ("", "identity"):
-            message = f"a body with content-encoding {coding} is not read; send it uncompressed"
-            return JSONResponse(error_body(message, "invalid_request_error", "Content-Encoding", "unsupported_content_encoding"), 415)
-        length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > self._max_body:
-            return JSONResponse(error_body(self._too_large(), "invalid_request_error", code="request_too_large"), 413)
-        return None
 
-    def _limited(self, receive: Receive) -> Receive:
-        size = 0
+def _refusal(headers: Headers, limit: int) -> JSONResponse | None:
+    # A page in a browser may reach a loopback server under a name of its own (DNS rebinding): its Host gives it away.
+    if not _LOCAL_HOST.fullmatch(headers.get("host", "")):
+        message = "this server has no keys and answers requests to 127.0.0.1, localhost and [::1] alone"
+        return JSONResponse(error_body(message, "invalid_request_error", "Host", "foreign_host"), 421)
+    if (coding := headers.get("content-encoding", "identity").lower()) not in ("", "identity"):
+        message = f"a body with content-encoding {coding} is not read; send it uncompressed"
+        return JSONResponse(error_body(message, "invalid_request_error", "Content-Encoding", "unsupported_content_encoding"), 415)
+    length = headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        return JSONResponse(error_body(_too_large(limit), "invalid_request_error", code="request_too_large"), 413)
+    return None
 
-        async def limited() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > self._max_body:
-                raise HTTPException(413, self._too_large())
-            return message
 
-        return limited
+def _limited(receive: Receive, limit: int) -> Receive:
+    size = 0
 
-    def _too_large(self) -> str:
-        return f"the request is larger than {self._max_body} bytes; split it"
+    async def limited() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise HTTPException(413, _too_large(limit))
+        return message
+
+    return limited
+
+
+def _too_large(limit: int) -> str:
+    return f"the request is larger than {limit} bytes; split it"
 
 
 def _namespaced(scope: Scope) -> Scope:

@@ -10,27 +10,19 @@ from recollect.errors import InvalidRequest
 from recollect.messages import Message, Role
 from server.engines.base import Sampling
 from server.routes.wire import Body, Wire
+from server.routes.wire_content import ContentPart, message_of
 
 MAX_CHOICES = 64
+DOCUMENT = "document_id"
+"""The key of `metadata` that names an uploaded file to read."""
 StopText = Annotated[str, Field(min_length=1)]
-
-
-class TextPart(Wire):
-    """A part of a message's content. Only `text` is understood; the other fields are known so that they can be named."""
-
-    type: str
-    text: str | None = None
-    image_url: Any = None
-    input_audio: Any = None
-    file: Any = None
-    refusal: Any = None
 
 
 class WireMessage(Wire):
     """One message of the request."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | list[ContentPart] | None = None
     name: str | None = None
     tool_call_id: str | None = None
     tool_calls: list[Any] | None = None
@@ -129,8 +121,18 @@ class ChatBody(Body):
         )
 
     def conversation(self) -> tuple[Message, ...]:
-        """The messages. Each text part of a user's message is one of its own; other roles' parts are joined by newlines."""
-        return tuple(message for index, wire in enumerate(self.messages) for message in _messages(wire, f"messages[{index}]"))
+        """The messages, the document that `metadata` names first. Each part of a user's message is one of its own; other roles' parts
+        are joined by newlines."""
+        messages = [message for index, wire in enumerate(self.messages) for message in _messages(wire, f"messages[{index}]")]
+        if named := (self.metadata or {}).get(DOCUMENT):
+            messages.insert(0, Message(role="user", content="", file_id=named))
+        return tuple(messages)
+
+    @property
+    def attached(self) -> bool:
+        """True if something came as a file."""
+        parts = [part for wire in self.messages if isinstance(wire.content, list) for part in wire.content]
+        return bool((self.metadata or {}).get(DOCUMENT)) or any(part.type == "file" for part in parts)
 
 
 def _messages(wire: WireMessage, where: str) -> list[Message]:
@@ -142,17 +144,7 @@ def _messages(wire: WireMessage, where: str) -> list[Message]:
         raise InvalidRequest(f"{where}.content is required", param=f"{where}.content", code="missing_required_parameter")
     if isinstance(wire.content, str):
         return [Message(role=role, content=wire.content)]
-    texts = [_text(part, f"{where}.content[{index}]") for index, part in enumerate(wire.content)]
-    if not texts:
+    found = [message_of(part, role, f"{where}.content[{index}]") for index, part in enumerate(wire.content)]
+    if not found:
         raise InvalidRequest(f"{where}.content has no parts", param=f"{where}.content")
-    return [Message(role=role, content=text) for text in (texts if role == "user" else ["\n".join(texts)])]
-
-
-def _text(part: TextPart, where: str) -> str:
-    if part.type != "text":
-        raise InvalidRequest(
-            f"{where} is of type {part.type!r}; this server reads parts of type 'text' alone", param=where, code="unsupported_content_part"
-        )
-    if part.text is None:
-        raise InvalidRequest(f"{where}.text is required", param=f"{where}.text", code="missing_required_parameter")
-    return part.text
+    return found if role == "user" else [Message(role=role, content="\n".join(message.content for message in found))]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from recollect.errors import NotFound, StorageFull
+from recollect.errors import InvalidRequest, NotFound, StorageFull
 from recollect.log import LogWriter
 from recollect.memory import LOCAL_TENANT, Namespace
 from recollect.messages import Message
@@ -22,6 +22,7 @@ from server.agents.recorder import Recorder
 from server.engines.base import Engine, Sampling
 from server.identity import Identity
 from server.service.exchange import Exchange
+from server.service.files import Files
 from server.service.ids import new_id
 from server.service.known import KnownTrajectories
 from server.service.no_engine import DETAIL
@@ -38,7 +39,7 @@ SHUTDOWN_WAIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A conversation for the agent called `model`."""
+    """A conversation for the agent called `model`. `attached`: one of its messages came as a file."""
 
     model: str
     messages: tuple[Message, ...]
@@ -48,6 +49,7 @@ class ChatRequest:
     stream: bool = False
     use_memory: bool = True
     channel: str = "chat"
+    attached: bool = False
 
 
 class Chat:
@@ -63,7 +65,10 @@ class Chat:
         log: LogWriter,
         adapters: Adapters,
         known: KnownTrajectories,
+        files: Files,
+        trajectory_tokens: int,
     ) -> None:
+        """`trajectory_tokens`: of how many tokens a trajectory keeps the ids."""
         self._agents = agents
         self.pending = PendingWrites()
         self._home = home
@@ -72,12 +77,16 @@ class Chat:
         self._log = log
         self._adapters = adapters
         self._known = known
+        self._files = files
+        self._trajectory_tokens = trajectory_tokens
         self._disk_checked = -DISK_CHECK_S
         self._running: set[Exchange] = set()
 
     async def begin(self, request: ChatRequest) -> Exchange:
-        """Start to answer. Raises NotFound (model), StorageFull, EngineUnavailable; what comes later is raised by the exchange."""
+        """Start to answer. Raises NotFound (model, file), InvalidRequest (an agent that reads no files), StorageFull, EngineUnavailable;
+        what comes later is raised by the exchange."""
         agent = self._agent(request.model)
+        self._check_files(request, agent)
         self._check_disk()
         await self.pending.settle(request.identity.namespace, timeout_s=PENDING_WAIT_S)
         seq = await self._store.seq(request.identity.namespace)
@@ -90,11 +99,12 @@ class Chat:
                 store=self._store,
                 namespace=request.identity.namespace,
                 policies=pins.policies,
-                recorder=Recorder(trajectory_id=new_id()),
+                recorder=Recorder(trajectory_id=new_id(), max_tokens=self._trajectory_tokens),
                 channel=request.channel,
                 salt=None if request.identity.tenant == LOCAL_TENANT else request.identity.tenant,
                 session=request.session,
                 at=datetime.now(UTC),
+                files=self._files,
             ),
             session=request.session,
             seq_before=seq,
@@ -134,6 +144,13 @@ class Chat:
             return agent
         known = f"this server has: {', '.join(agents)}" if agents else DETAIL
         raise NotFound(f"no model {model!r}; {known}", param="model", code="model_not_found")
+
+    def _check_files(self, request: ChatRequest, agent: Agent) -> None:
+        if request.attached and not getattr(agent, "reads_files", False):  # most agents read none, and need not say so
+            raise InvalidRequest(f"model {request.model!r} reads no files; ask 'reader'", param="messages", code="unsupported_content_part")
+        for message in request.messages:
+            if message.file_id is not None:
+                self._files.get(request.identity.tenant, message.file_id)
 
     def _check_disk(self) -> None:
         if time.monotonic() < self._disk_checked + DISK_CHECK_S:

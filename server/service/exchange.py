@@ -203,7 +203,7 @@ class Exchange:
             memory_seq_before={str(ctx.namespace): self._seq_before},
             steps=list(ctx.recorder.steps),
             error=error,
-            trainable=ctx.engine.exact,
+            trainable=ctx.engine.exact and ctx.recorder.whole,
             use_memory=self._request.use_memory,
         )
         await self._append("trajectory", trajectory.model_dump(mode="json"))

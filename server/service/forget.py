@@ -17,6 +17,7 @@ from recollect.model import Frozen
 from recollect.registry import Registry
 from recollect.stores import LocalStore
 from recollect.trajectory import Trajectory, now
+from server.service.files import Files
 from server.service.ids import new_id
 from server.service.pending import PendingWrites
 
@@ -26,6 +27,7 @@ PLACES = {
     "memory": "erased",
     "trajectories": "redacted",
     "adapters": "weights and hashes of trajectory ids; the versions that learned from it are named in the certificate",
+    "files": "erased with the namespace that they were uploaded in, and with their tenant",
     "runs": "figures and hashes of trajectory ids",
     "evals": "answers to the tasks of suites, which are made of no user's text",
     "forgotten": "certificates, without text",
@@ -55,6 +57,7 @@ class Certificate(Frozen):
     trajectories: int
     events: int
     """Log events that were blanked."""
+    files: int = 0
     adapters: tuple[str, ...]
     """Versions whose training data held some of it."""
     verified: str
@@ -67,6 +70,7 @@ class Forgetting:
         self,
         home: Path,
         store: LocalStore,
+        files: Files,
         log: LogWriter,
         registry: Registry,
         pending: PendingWrites,
@@ -75,6 +79,7 @@ class Forgetting:
         """`quiet` waits until no answer of a namespace is in progress."""
         self._home = home
         self._store = store
+        self._files = files
         self._log = log
         self._registry = registry
         self._pending = pending
@@ -127,11 +132,12 @@ class Forgetting:
         """
         async with self._lock:
             tenant = namespaces[0].tenant
+            files = await asyncio.to_thread(self._forget_files, scope, namespaces[0])
             doomed: list[MemoryRecord] = []
             for namespace in namespaces:
                 await self._quiet(namespace)
                 doomed += await self._store.find(namespace, chosen or _all)
-            ids, events = await self._redacted(tenant, doomed, holds)
+            ids, events = await self._redacted(tenant, doomed, holds, files)
             if target is not None and not doomed and not ids:
                 raise NotFound(f"no {scope} {target!r} in {namespaces[0]} is or was known", param="id" if scope == "memory" else scope)
             erased = [record for namespace in namespaces for record in await self._erased(namespace, chosen)]
@@ -139,7 +145,7 @@ class Forgetting:
                 await self._quiet(namespace)
             if scope == "tenant":
                 await self._store.sweep(tenant)
-            later, more = await self._redacted(tenant, [*doomed, *erased], holds)
+            later, more = await self._redacted(tenant, [*doomed, *erased], holds, files)
             certificate = Certificate(
                 id=new_id(),
                 at=now(),
@@ -151,6 +157,7 @@ class Forgetting:
                 versions=sum(record.seq_to != record.seq_from for record in erased),
                 trajectories=len(ids | later),
                 events=events + more,
+                files=len(files),
                 adapters=tuple(await asyncio.to_thread(self._trained_on, ids | later, tenant)),
                 verified="decoded pages and raw bytes of every file of the table, no index, no row only marked as deleted"
                 if chosen
@@ -163,11 +170,24 @@ class Forgetting:
         async with self._pending.alone(namespace):
             return await self._store.drop(namespace) if chosen is None else await self._store.erase(namespace, chosen)
 
-    async def _redacted(self, tenant: str, erased: Sequence[MemoryRecord], holds: Callable[[Trajectory], bool]) -> tuple[set[str], int]:
+    def _forget_files(self, scope: Scope, namespace: Namespace) -> set[str]:
+        if scope == "tenant":
+            return self._files.drop(namespace.tenant)
+        if scope == "namespace":
+            return self._files.forget(namespace.tenant, lambda record: record.namespace == str(namespace))
+        return set()
+
+    async def _redacted(
+        self, tenant: str, erased: Sequence[MemoryRecord], holds: Callable[[Trajectory], bool], files: set[str]
+    ) -> tuple[set[str], int]:
         """Blank the trajectories that hold some of it; their ids, and how many events were blanked."""
         written = {record.provenance.trajectory_id for record in erased}
         memories, texts = {record.id for record in erased}, {record.text for record in erased if record.text}
-        ids = {t.id for t in await self._logged(tenant) if t.id in written or holds(t) or memories & _touched(t) or _says(t, texts)}
+        ids = {
+            t.id
+            for t in await self._logged(tenant)
+            if t.id in written or holds(t) or memories & _touched(t) or _says(t, texts) or any(m.file_id in files for m in t.request)
+        }
         return ids, await asyncio.to_thread(self._log.redact, ids) if ids else 0
 
     async def _logged(self, tenant: str) -> list[Trajectory]:

@@ -25,6 +25,7 @@ from server.service.audit import Auditing
 from server.service.chat import Chat
 from server.service.direct import Direct
 from server.service.feedback import FeedbackBook
+from server.service.files import Files
 from server.service.forget import Forgetting
 from server.service.known import KnownTrajectories
 from server.service.memories import Memories
@@ -58,7 +59,7 @@ class Status(Frozen):
 
 
 class Service:
-    """The use cases, by resource: `chat`, `memories`, `feedback`, `adapters`. Between `start` and `close` it serves."""
+    """The use cases, by resource: `chat`, `memories`, `files`, `feedback`, `adapters`. Between `start` and `close` it serves."""
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class Service:
             max_rank=settings.engine.max_lora_rank,
             on_settling=lambda: self.announce(),
         )
+        self.files = Files(self.home / "files", settings.files.max_bytes)
         self.chat = Chat(
             home=self.home,
             agents=self._models,
@@ -104,9 +106,11 @@ class Service:
             log=self._log,
             adapters=self.adapters,
             known=known,
+            files=self.files,
+            trajectory_tokens=settings.log.trajectory_tokens,
         )
         self.memories = Memories(self._store, self.chat.pending)
-        self.forgetting = Forgetting(self.home, self._store, self._log, registry, self.chat.pending, self.chat.quiet)
+        self.forgetting = Forgetting(self.home, self._store, self.files, self._log, registry, self.chat.pending, self.chat.quiet)
         self.auditing = Auditing(self.home, self._store, self.memories, self.forgetting, self.chat.pending)
         self.feedback = FeedbackBook(self._log, known, kept=settings.log.enabled)
         self._watching: asyncio.Task[None] | None = None

@@ -13,6 +13,7 @@ from lance.file import LanceFileReader
 
 from recollect.errors import NotFound
 from recollect.memory import Namespace
+from server.engines import toy_tokens
 from server.engines.scripted import ScriptedEngine
 from server.service.forget import PLACES
 from tests.api.conftest import Served, serving
@@ -35,8 +36,8 @@ def readings(home: Path) -> Iterator[tuple[Path, str]]:
 
 
 def holding(home: Path, *words: str) -> list[str]:
-    """The files in which one of the words, or its bytes as token ids of the scripted engine, can be read."""
-    ids = [str(list(word.encode()))[1:-1].replace(" ", "") for word in words]
+    """The files in which one of the words, or its token ids of the scripted engine, can be read."""
+    ids = [str(toy_tokens.encode(word))[1:-1].replace(" ", "") for word in words]
     found = ((file, text, text.replace(" ", "")) for file, text in readings(home))
     return [
         str(file.relative_to(home))
@@ -118,6 +119,26 @@ async def test_the_certificate_names_the_adapters_that_learned_from_it(tmp_path:
         assert certificate.adapters == ("memory@v2",)
 
 
+@pytest.mark.parametrize("scope", ["namespace", "tenant"])
+async def test_files_are_forgotten_with_their_user_and_with_what_others_read_of_them(tmp_path: Path, scope: str) -> None:
+    async with serving(tmp_path, ScriptedEngine()) as served:
+        form = {"files": {"file": ("kelbo.txt", SECRET.encode())}, "data": {"purpose": "user_data"}}
+        ada = (await served.http.post("/v1/files", headers={"X-Memory-Scope": "user/ada"}, **form)).json()
+        form["files"] = {"file": ("tea.txt", b"I like tea.")}
+        bob = (await served.http.post("/v1/files", headers={"X-Memory-Scope": "user/bob"}, **form)).json()
+        await served.ask("What is it?", model="reader", user="bob", metadata={"document_id": ada["id"]})
+        await served.ask("What is it?", model="reader", user="bob", metadata={"document_id": bob["id"]})
+        await served.logged()
+        assert {file.split("/")[0] for file in holding(tmp_path, "kelbo")} == {"files", "trajectories"}
+        forgetting = served.service.forgetting
+        certificate = await (forgetting.namespace(ADA) if scope == "namespace" else forgetting.tenant("local"))
+        left = [bob["id"]] if scope == "namespace" else []
+        assert (certificate.files, certificate.trajectories) == (2 - len(left), 2 - len(left))
+        assert [file["id"] for file in (await served.http.get("/v1/files")).json()["data"]] == left
+    assert holding(tmp_path, "kelbo") == []
+    assert bool(holding(tmp_path, "i like tea")) == bool(left)
+
+
 async def test_what_was_never_known_cannot_be_forgotten(tmp_path: Path) -> None:
     async with serving(tmp_path, ScriptedEngine()) as served:
         await _lived(served)
@@ -139,9 +160,10 @@ async def test_a_later_turn_that_carries_the_text_in_its_history_is_blanked_too(
 async def test_every_entry_of_the_home_is_known_to_forgetting(tmp_path: Path) -> None:
     async with serving(tmp_path, ScriptedEngine()) as served:
         memory_id = await _lived(served)
+        await served.openai.files.create(file=("a.txt", b"text"), purpose="user_data")
         await served.service.forgetting.memory(ADA, memory_id)
         entries = {file.relative_to(tmp_path).parts[0] for file, _ in readings(tmp_path)}
-    assert {"memory", "trajectories", "forgotten"} <= entries <= set(PLACES)
+    assert {"memory", "trajectories", "files", "forgotten"} <= entries <= set(PLACES)
 
 
 async def test_forgetting_over_http_needs_one_target_and_answers_with_the_certificate(tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ def _task(item: LoggedTrajectory, before: list[Trajectory], flow: str) -> Task:
     trajectory = item.trajectory
     if flow not in (DIALOGUE, READING):
         raise _Refused("another agent")
+    if any(message.file_id for message in trajectory.request):
+        raise _Refused("its document is a file")
     gold = _gold(trajectory, item.feedback)
     namespace = Namespace.parse(trajectory.namespace, tenant=trajectory.tenant)
     if flow == READING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
+from string import Formatter
 from typing import Literal
 
 import yaml
@@ -29,6 +30,11 @@ class Prompt(BaseModel):
     system: str | None = None
     format: Literal["text", "lines", "json", "boxed"] = "text"
     empty_memory: str = ""
+
+    @property
+    def fields(self) -> list[str]:
+        """The names of its fields, in their order."""
+        return [name for _, name, _, _ in Formatter().parse(self.user) if name is not None]
 
     def render(self, **fields: str) -> list[Message]:
         """The messages of this prompt with `fields` filled in. Raises KeyError for a missing field."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from string import Formatter
-
 import pytest
 
 from recollect.errors import ConfigurationError
@@ -17,6 +15,9 @@ FIELDS = {
     "answer": {"memories", "question"},
     "read_section": {"question", "memory", "section"},
     "read_answer": {"question", "memory"},
+    "read_section_first": {"question", "section", "memory"},
+    "read_recall": {"question", "recalled", "memory", "section"},
+    "read_question_free": {"memory", "section"},
 }
 ALL_PACKS = sorted(path.name for path in PACKS.iterdir() if path.is_dir() and not path.name.startswith("_"))
 PROMPTS = [(path.parent.name, path.stem) for path in sorted(PACKS.glob("*/*.yaml"))]
@@ -30,8 +31,7 @@ def test_there_are_two_packs_and_every_prompt_is_known() -> None:
 @pytest.mark.parametrize(("pack", "name"), PROMPTS)
 def test_a_prompt_has_exactly_its_fields_each_once(pack: str, name: str) -> None:
     prompt = load_prompt(pack, name)
-    fields = [field for _, field, _, _ in Formatter().parse(prompt.user) if field is not None]
-    assert sorted(fields) == sorted(FIELDS[name])
+    assert sorted(prompt.fields) == sorted(FIELDS[name])
     assert prompt.system is None or "{" not in prompt.system
 
 

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from recollect.errors import ConfigurationError, ContextTooLong, EngineUnavailable, InvalidRequest
 from recollect.messages import Message, assistant, user
 from recollect.trajectory import Step
-from server.agents.document import split
+from server.agents.document import Attached, Part, split
 from server.agents.prompts import load_prompt
 from server.engines.base import Sampling
 from server.engines.scripted import ScriptedEngine
 from server.engines.toy_tokens import encode
 
 QUESTION = "What is the code of Brinar?"
+FILE = Message(role="user", content="", file_id="file-1")
 DOCUMENT = "The guard of Ola is Tim. " * 12 + "The code of Brinar is 417. " + "Rain fell on the hills. " * 9
 
 
@@ -219,16 +220,19 @@ async def test_a_question_beyond_the_window_is_the_callers_error() -> None:
 @pytest.mark.parametrize(
     ("messages", "question", "document"),
     [
-        ([user("doc"), user("q?")], "q?", "doc"),
-        ([user("part 1"), user("part 2\n\npart 3"), user("q 1\n\nq 2")], "q 1\n\nq 2", "part 1\n\npart 2\n\npart 3"),
-        ([user("doc a\n\ndoc b\n\nq?\n")], "q?", "doc a\n\ndoc b"),
-        ([user("only a question?")], "only a question?", ""),
-        ([Message(role="system", content="rules"), user("doc\n\nq?")], "q?", "rules\n\ndoc"),
-        ([user("doc"), user("q1"), assistant("a1"), user("q2")], "q2", "doc\n\nq1"),
-        ([user("doc"), user("q1"), assistant("a1")], "q1", "doc"),
+        ([user("doc"), user("q?")], "q?", ("doc",)),
+        ([user("part 1"), user("part 2\n\npart 3"), user("q 1\n\nq 2")], "q 1\n\nq 2", ("part 1\n\npart 2\n\npart 3",)),
+        ([user("doc a\n\ndoc b\n\nq?\n")], "q?", ("doc a\n\ndoc b",)),
+        ([user("only a question?")], "only a question?", ()),
+        ([Message(role="system", content="rules"), user("doc\n\nq?")], "q?", ("rules\n\ndoc",)),
+        ([user("doc"), user("q1"), assistant("a1"), user("q2")], "q2", ("doc\n\nq1",)),
+        ([user("doc"), user("q1"), assistant("a1")], "q1", ("doc",)),
+        ([FILE, user("q 1\n\nq 2")], "q 1\n\nq 2", (Attached("file-1"),)),
+        ([user("q?"), FILE], "q?", (Attached("file-1"),)),
+        ([user("a"), user("b"), FILE, user("c"), user("q?")], "q?", ("a\n\nb", Attached("file-1"), "c")),
     ],
 )
-def test_the_question_is_told_from_the_document(messages: list[Message], question: str, document: str) -> None:
+def test_the_question_is_told_from_the_document(messages: list[Message], question: str, document: tuple[Part, ...]) -> None:
     assert split(messages) == (question, document)
 
 

@@ -71,3 +71,18 @@ async def test_what_becomes_known_later_is_added_to_its_step() -> None:
 def test_every_recorder_has_an_id_of_its_own_unless_it_is_given_one() -> None:
     assert Recorder().trajectory_id != Recorder().trajectory_id
     assert Recorder(trajectory_id="t").trajectory_id == "t"
+
+
+async def test_beyond_its_limit_steps_keep_text_and_counts_alone() -> None:
+    recorder = Recorder(max_tokens=7)
+    chunk = Chunk(text="a", token_ids=(5,), logprobs=(-1.0,), finish_reason="stop", usage=Usage(prompt_tokens=2, completion_tokens=1))
+    for _ in range(2):
+        await gather(recorder, chunk, prompt_ids=[1, 2])
+    assert recorder.whole
+    await gather(recorder, chunk, prompt_ids=[1, 2])
+    await gather(recorder, Chunk(text="b", usage=Usage()), prompt_ids=[])
+    assert not recorder.whole
+    assert [s.prompt_ids for s in recorder.steps] == [[1, 2], [1, 2], None, None]
+    assert [s.trainable for s in recorder.steps] == [True, True, False, False]
+    assert [s.text for s in recorder.steps] == ["a", "a", "a", "b"]
+    assert recorder.usage == Usage(prompt_tokens=6, completion_tokens=3)

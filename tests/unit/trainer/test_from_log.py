@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from recollect.events import LoggedTrajectory
-from recollect.messages import user
+from recollect.messages import Message, user
 from recollect.trajectory import Feedback, Trajectory
 from trainer.environments.from_log import tasks_from_log
 
@@ -109,3 +109,10 @@ def test_what_may_not_be_used_is_not_replayed_either() -> None:
     before.append(logged(4, "not to be remembered", use_memory=False))
     found = tasks_from_log([*before, logged(5, "My dog?", "Tarvo", UP)], tenant="local")
     assert [t.messages[0].content for t in found.tasks[0].conversation] == ["kept"]
+
+
+def test_a_reading_of_a_file_is_left_out_and_counted() -> None:
+    asked = [Message(role="user", content="", file_id="file-1"), user("q?")]
+    found = tasks_from_log([logged(1, "", "\\boxed{1}", UP, agent="reader", request=asked)], tenant="local")
+    assert found.tasks == []
+    assert found.left_out == {"its document is a file": 1}
