@@ -43,6 +43,8 @@ class AgentContext:
     session: str | None = None
     at: datetime | None = None
     """When the user said it; None where nobody knows, as in generated tasks."""
+    guided: bool = True
+    """Whether the engine may hold answers to a schema. Off in training: a step that was decoded so cannot be trained on."""
 
 
 @dataclass(frozen=True, slots=True)

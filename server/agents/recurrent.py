@@ -84,7 +84,7 @@ class RecurrentReader:
     ) -> AsyncGenerator[Chunk, None]:
         policy = ctx.policies[self.alias]
         chunks = ctx.engine.complete(prompt, policy=policy, sampling=sampling, stream=stream, salt=ctx.salt)
-        return ctx.recorder.call(chunks, role=role, policy=policy, sampling=sampling, prompt_ids=prompt)
+        return ctx.recorder.call(chunks, role=role, policy=policy, alias=self.alias, sampling=sampling, prompt_ids=prompt)
 
     async def _templates(self, question: str, engine: Engine) -> QuestionTemplates:
         """The templates of a question, built once for all who ask it while it is among the latest that were asked."""

@@ -8,6 +8,7 @@ from recollect.errors import ConfigurationError
 from recollect.settings import AgentSettings
 from server.agents.base import Agent
 from server.agents.memory import MemoryAgent
+from server.agents.memory_r1.agent import MemoryR1Agent
 from server.agents.reader import ReaderAgent
 
 Builder = Callable[[AgentSettings, str], Agent]
@@ -15,6 +16,7 @@ Builder = Callable[[AgentSettings, str], Agent]
 BUILDERS: dict[str, Builder] = {
     "memory": MemoryAgent.build,
     "reader": ReaderAgent.build,
+    "memory-r1": MemoryR1Agent.build,
 }
 
 

@@ -17,7 +17,7 @@ from recollect.errors import ConfigurationError
 from recollect.messages import Message
 
 PACKS = Path(__file__).parent
-PromptName = Literal["operations", "extract", "answer", "read_section", "read_answer"]
+PromptName = Literal["operations", "extract", "answer", "read_section", "read_answer", "manage", "distill"]
 
 
 class Prompt(BaseModel):
@@ -29,6 +29,8 @@ class Prompt(BaseModel):
     system: str | None = None
     format: Literal["text", "lines", "json", "boxed"] = "text"
     empty_memory: str = ""
+    marker: str = ""
+    """What stands between what the model notes for itself and its answer."""
 
     def render(self, **fields: str) -> list[Message]:
         """The messages of this prompt with `fields` filled in. Raises KeyError for a missing field."""
