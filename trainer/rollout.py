@@ -29,6 +29,8 @@ class Rollouts:
     agents: Mapping[str, Agent]
     concurrency: int = 128
     weights: RewardWeights = field(default_factory=RewardWeights)
+    frozen: Mapping[str, Policy] = field(default_factory=dict[str, Policy])
+    """By alias, the policies that are sampled from but not trained."""
 
     async def groups(
         self,
@@ -39,7 +41,8 @@ class Rollouts:
         sampling: SamplingOf,
         progress: Callable[[], None] | None = None,
     ) -> list[TrajectoryGroup]:
-        """`size` scored siblings of each task, in the order of the tasks. All aliases of the agents stand for `policy`.
+        """`size` scored siblings of each task, in the order of the tasks. All aliases of the agents but the frozen ones
+        stand for `policy`.
 
         A rollout that fails is data. Raises EngineError only if every one of them failed.
         """
@@ -64,7 +67,7 @@ class Rollouts:
             task=task,
             fork=fork,
             engine=self.engine,
-            policies=dict.fromkeys(agent.aliases, policy),
+            policies={alias: self.frozen.get(alias, policy) for alias in agent.aliases},
             sampling=sampling,
             weights=self.weights,
         )

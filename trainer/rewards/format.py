@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recollect.trajectory import MemoryOp, Step
+from server.agents.memory_r1.manager import ROLE as MANAGER
 from server.agents.updater import ROLE as UPDATER
 from trainer.rewards.exact_match import boxed
 
@@ -16,7 +17,7 @@ def box_format(answer: str) -> float:
 
 def operations_format(steps: Sequence[Step]) -> float | None:
     """The share of memory operations that could be read; a call that wrote none counts as one that could not. None without calls."""
-    calls = [step for step in steps if step.role == UPDATER]
+    calls = [step for step in steps if step.role in (UPDATER, MANAGER)]
     if not calls:
         return None
     readable = [_readable(op) for step in calls for op in step.memory_ops] + [False for step in calls if not step.memory_ops]
@@ -24,5 +25,5 @@ def operations_format(steps: Sequence[Step]) -> float | None:
 
 
 def _readable(op: MemoryOp) -> bool:
-    """What cannot be read is kept as a noop that was not applied."""
-    return op.op != "noop" or op.applied
+    """What cannot be read is kept as a noop that was not applied; logs of earlier versions say no more than that."""
+    return op.well_formed and (op.op != "noop" or op.applied)
