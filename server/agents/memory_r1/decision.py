@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from itertools import islice
 from typing import Any, cast
 
 from recollect.memory import MAX_TEXT
@@ -18,7 +17,7 @@ MAX_TOKENS = {"json": 512, "lines": 128}
 def schema(num_related: int) -> str:
     """The JSON schema of one operation where `num_related` memories were shown: only their numbers can be named."""
     numbers = list(range(1, num_related + 1))
-    text = {"type": "string", "minLength": 1}
+    text = {"type": "string"}  # no minLength: under it xgrammar allows no escaped character, so no quotation mark
     shapes: list[dict[str, Any]] = [_shape("ADD"), _shape("NOOP")]
     if numbers:
         shapes += [_shape("UPDATE", id={"enum": numbers}, text=text), _shape("DELETE", id={"enum": numbers})]
@@ -50,26 +49,32 @@ def _parse_lines(answer: str) -> list[Operation]:
 
 
 def _parse_json(answer: str) -> list[Operation]:
-    """The first object with an `op`, whatever stands around it; else what `operations` makes of the text (a list, or nothing)."""
-    decoder = json.JSONDecoder()
-    starts = (position for position, letter in enumerate(answer) if letter == "{")
-    for start in islice(starts, MAX_ATTEMPTS):
+    """Every object with an `op`, alone or in a list, whatever stands around it; a text without one is ill-formed."""
+    decoder, found, position = json.JSONDecoder(), list[Operation](), 0
+    for _ in range(MAX_ATTEMPTS):
+        start = answer.find("{", position)
+        if start < 0:
+            break
+        position = start + 1
         try:
-            value, _ = decoder.raw_decode(answer, start)
+            value, end = decoder.raw_decode(answer, start)
         except (ValueError, RecursionError):
             continue
-        fields = cast("dict[str, Any]", value)
-        if isinstance(fields.get("operations"), list):
-            break
-        if "op" in fields:
-            return [_parse_item(fields)]
-    return operations.parse(answer, "json")
+        listed = value.get("operations")
+        items = cast("list[Any]", listed) if isinstance(listed, list) else [value] if "op" in value else []
+        found += [_parse_item(item) for item in items]
+        position = end if items else position
+    return found or ([_ill_formed(answer)] if answer else [])
 
 
-def _parse_item(fields: dict[str, Any]) -> Operation:
-    if str(fields["op"]).upper() == "ADD" and set(fields) <= {"op", "text"}:
+def _parse_item(item: Any) -> Operation:
+    raw = json.dumps(item)
+    if not isinstance(item, dict):
+        return _ill_formed(raw)
+    fields = cast("dict[str, Any]", item)
+    if str(fields.get("op")).upper() == "ADD" and set(fields) <= {"op", "text"}:
         return Operation("add")
-    return operations.parse(json.dumps([fields]), "json")[0]
+    return operations.parse(f"[{raw}]", "json")[0]
 
 
 def _ill_formed(raw: str) -> Operation:

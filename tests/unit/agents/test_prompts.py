@@ -18,12 +18,14 @@ FIELDS = {
     "answer": {"memories", "question"},
     "read_section": {"question", "memory", "section"},
     "read_answer": {"question", "memory"},
+    "manage": {"memories", "fact"},
+    "distill": {"memories", "question"},
 }
 ALL_PACKS = sorted(path.name for path in PACKS.iterdir() if path.is_dir() and not path.name.startswith("_"))
 NAMES = get_args(PromptName)
 
 
-def test_there_are_two_packs_and_five_prompts() -> None:
+def test_there_are_two_packs_and_seven_prompts() -> None:
     assert ALL_PACKS == ["compact", "default"]
     assert set(NAMES) == set(FIELDS)
 
