@@ -23,8 +23,8 @@ from recollect.policy import Policy
 from recollect.settings import AgentSettings, LogSettings
 from recollect.stores import MemoryStore
 from server.agents.base import AgentContext, AgentRequest
-from server.agents.reader import ReaderAgent
 from server.agents.recorder import Recorder
+from server.agents.registry import build_agent
 from server.engines.base import Sampling, collect
 from server.engines.scripted import ScriptedCall, ScriptedEngine
 from server.service.files import Files
@@ -68,7 +68,7 @@ async def read(
     files = Files(folder / "files", num_tokens)
     file_id = _uploaded(files, num_tokens)
     engine = _engine(call_s)
-    reader = ReaderAgent.build(AgentSettings(section_tokens=SECTION, memory_tokens=MEMORY), "default")
+    reader = build_agent("reader", AgentSettings(section_tokens=SECTION, memory_tokens=MEMORY), "default")
     context = AgentContext(
         engine=engine,
         store=cast(MemoryStore, None),

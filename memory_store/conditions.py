@@ -27,6 +27,8 @@ def _conditions(filters: Filters) -> Iterator[str]:
         yield col("trust").isin(list(filters.trust)).to_sql()
     for tag in filters.tags:
         yield f"array_has(tags, {_literal(tag)})"
+    for tag in filters.without_tags:
+        yield f"tags IS NULL OR NOT array_has(tags, {_literal(tag)})"
     if filters.since is not None:
         yield f"coalesce(valid_at, created_at) >= {_time(filters.since)}"
     if filters.until is not None:

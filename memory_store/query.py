@@ -59,6 +59,8 @@ def check_range(limit: int, offset: int, as_of: int | None) -> None:
 def _check_filters(filters: Filters) -> None:
     for number, tag in enumerate(filters.tags):
         check_unicode(tag, f"filters.tags.{number}")
+    for number, tag in enumerate(filters.without_tags):
+        check_unicode(tag, f"filters.without_tags.{number}")
     for name in ("since", "until", "valid_at"):
         check_time(getattr(filters, name), f"filters.{name}")
 

@@ -21,7 +21,7 @@ _TRAJECTORY = (
     *("id", "schema_version", "tenant", "namespace", "session", "agent", "agent_config_hash"),
     *("created_at", "memory_seq_before", "memory_seq_after", "consent"),
 )
-_STEP = ("index", "role", "policy", "finish_reason", "usage", "started_at", "duration_s")
+_STEP = ("index", "role", "policy", "alias", "guided", "finish_reason", "usage", "started_at", "duration_s")
 _FEEDBACK = ("id", "score", "label")
 _REWARD = ("name", "score", "weight")
 

@@ -124,6 +124,8 @@ class Filters(Frozen):
     kind: Kind | None = None
     tags: tuple[str, ...] = ()
     """All of them."""
+    without_tags: tuple[str, ...] = ()
+    """None of them."""
     trust: tuple[Trust, ...] = ()
     """One of them."""
     since: datetime | None = None
@@ -138,6 +140,7 @@ class Filters(Frozen):
         return (
             (self.kind is None or record.kind == self.kind)
             and set(self.tags) <= set(record.tags)
+            and not set(self.without_tags) & set(record.tags)
             and (not self.trust or record.trust in self.trust)
             and self._in_time(record)
         )

@@ -118,6 +118,16 @@ class AgentSettings(Frozen):
     """Tokens of a section that `reader` reads at once; 0: 80 for the compact pack, else 5,000, or what fits the window."""
     memory_tokens: int = 0
     """Tokens that `reader`'s memory may have; 0: 48 for the compact pack, else 1,024."""
+    manager_policy: str = "memory-manager"
+    """The alias by which `memory-r1` extracts facts and decides on operations."""
+    answer_policy: str = "memory-answer"
+    """The alias by which `memory-r1` answers."""
+    candidates: int = Field(default=30, ge=1, le=100)
+    """Memories of each of two speakers that `memory-r1` answers from, at most; `memory_chars` holds for each speaker."""
+    speakers: Literal["user", "both"] = "user"
+    """Whose turns `memory-r1` remembers. both: the replies too, as the second speaker's."""
+    show_distilled: bool = False
+    """Whether `memory-r1` sends the memories that it chose along before its answer."""
     folders: tuple[Path, ...] = ()
     """Where more agents are found, in YAML files; those in `agents` under the home are too."""
     max_sections: int = Field(default=0, ge=0)

@@ -47,12 +47,14 @@ class MemoryRef(Record):
 
 
 class MemoryOp(Record):
-    """A memory operation that a step performed. `applied` is False for one that could not be (unknown id, no change)."""
+    """A memory operation that a step asked for. `applied` is False for one that could not be (unknown id, no change)."""
 
     op: Literal["add", "update", "delete", "noop"]
     id: str | None = None
     text: str = ""
     applied: bool = True
+    well_formed: bool = True
+    """False for what could not be read as an operation; it is kept as a noop with its text."""
 
 
 class Step(Record):
@@ -66,6 +68,10 @@ class Step(Record):
     role: str
     """The module's role in the agent: answerer, updater, reader, reader_answer, retriever, ..."""
     policy: Policy | None = None
+    alias: str | None = None
+    """What the agent calls the policy by. It parts what learns from what is frozen where both are the base model."""
+    guided: bool = False
+    """Decoded under a schema: `logprobs` are renormalised over what it allowed, and are not the policy's own."""
     messages: list[Message] = Field(default_factory=list[Message])
     text: str = ""
     prompt_ids: list[int] | None = None
@@ -83,8 +89,8 @@ class Step(Record):
 
     @property
     def trainable(self) -> bool:
-        """True if the exact tokens and log-probabilities are known and something was sampled."""
-        return bool(self.completion_ids) and self.prompt_ids is not None and self.logprobs is not None
+        """True if the exact tokens and the policy's own log-probabilities are known and something was sampled."""
+        return bool(self.completion_ids) and self.prompt_ids is not None and self.logprobs is not None and not self.guided
 
 
 class Reward(Record):

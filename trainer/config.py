@@ -61,6 +61,10 @@ class TrainConfig(Frozen):
     """A run: `iterations` times, roll `group_size` siblings of some tasks out, score them, update the adapter."""
 
     seed: int = 0
+    policy: str = ""
+    """The alias that learns; empty: agents.policy. Every other alias is frozen at its current version."""
+    roles: tuple[str, ...] = ()
+    """Roles of modules whose calls are trained on, such as manager; empty: all of the alias."""
     iterations: int = Field(default=25, ge=1)
     tasks_per_iteration: int = Field(default=16, ge=1)
     group_size: int = Field(default=8, ge=2)

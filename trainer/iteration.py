@@ -56,6 +56,7 @@ def iteration_metrics(
         "unscored": credited.num_unscored,
         "failed": credited.num_failed,
         "untrainable_calls": credited.num_untrainable,
+        "frozen_calls": credited.num_frozen,
         "too_long_calls": num_too_long,
         "calls": calls,
         "version_lag": lag,

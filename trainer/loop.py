@@ -23,9 +23,10 @@ from server.engines.base import Engine, Sampling
 from server.engines.fingerprint import fingerprint
 from trainer.candidates import Candidates
 from trainer.config import TrainConfig
-from trainer.credit import credit
+from trainer.credit import Learning, credit
 from trainer.environments.tasks import Task
 from trainer.evaluate import Difference, Evaluation, evaluate, paired_difference
+from trainer.frozen import frozen_aliases, frozen_policies
 from trainer.inputs import LogInput, Parent, check_engine, check_settings, opened_store, parent_of, read_logged, tasks_of_log
 from trainer.iteration import Timing, iteration_metrics
 from trainer.progress import Listener, Progress, Stage, silent
@@ -49,8 +50,9 @@ VERDICTS = "judge"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything that a run works with."""
+    """Everything that a run works with. `alias` learns."""
 
+    alias: str
     config: TrainConfig
     settings: Settings
     pool: str
@@ -81,7 +83,7 @@ async def train(
     pool: str = LOCAL_TENANT,
     listen: Listener = silent,
 ) -> TrainResult:
-    """Train the policy that `settings.agents.policy` names, on the home's log and memory if no others are given.
+    """Train the policy that `config.policy` names (empty: `settings.agents.policy`), on the home's log and memory if no others are given.
 
     Raises NothingToDo, ConfigurationError, AdapterRefused (unchanged), EngineError, FloatingPointError (diverged), OSError.
     """
@@ -91,7 +93,7 @@ async def train(
     log = log or await asyncio.to_thread(read_logged, home)
     logged = tasks_of_log(config, settings, log, pool)
     await check_engine(engine)
-    registry, alias, folder = Registry(home / "adapters"), settings.agents.policy, RunFolder.create(home)
+    registry, alias, folder = Registry(home / "adapters"), config.policy or settings.agents.policy, RunFolder.create(home)
     parent = parent_of(registry, alias, pool)
 
     listen(Progress("prepare", text=f"run {folder.id}: loading {settings.engine.model_path}"))
@@ -103,11 +105,16 @@ async def train(
     folder.save_tasks(tasks)
     folder.save_config(config, settings, pool=pool, parent=parent.version)
 
-    async with opened_store(store, settings) as memory, opened_judge(config.judge, home / VERDICTS) as judge:
+    agents = build_agents(settings.agents, settings.prompt_pack, [settings.home / "agents"])
+    others = frozen_aliases(alias, [agents[name] for name in {task.agent for task in (*tasks.training, *tasks.held_out)}])
+    async with (
+        opened_store(store, settings) as memory,
+        frozen_policies(engine, registry, others, pool=pool, run_id=folder.id) as frozen,
+        opened_judge(config.judge, home / VERDICTS) as judge,
+    ):
         candidates = Candidates(engine, learner, folder.candidates, alias=alias, run_id=folder.id)
-        agents = build_agents(settings.agents, settings.prompt_pack, [settings.home / "agents"])
-        rollouts = Rollouts(engine, memory, agents, config.concurrency, config.rewards, config.scoring, judge)
-        run = Run(config, settings, pool, folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, listen)
+        rollouts = Rollouts(engine, memory, agents, config.concurrency, config.rewards, config.scoring, judge, frozen)
+        run = Run(alias, config, settings, pool, folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, listen)
         try:
             first = await candidates.begin(parent.folder)
             known = await fingerprint(engine, first)
@@ -149,7 +156,7 @@ async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> dict[str, 
     timing.rollout_s = time.perf_counter() - clock
 
     clock = time.perf_counter()
-    credited = credit(groups, scale_by_std=run.config.optimisation.scale_by_std)
+    credited = credit(groups, scale_by_std=run.config.optimisation.scale_by_std, learning=Learning(run.alias, run.config.roles))
     samples, num_too_long = within_window(credited.samples, run.learner.window)
     lag = _lag(samples, run)
     update: Mapping[str, float] = {}
@@ -209,7 +216,7 @@ def _refusal(config: TrainConfig, difference: Difference | None) -> str | None:
 
 async def _published(run: Run, policy: Policy, found: Fingerprint, figures: dict[str, Any]) -> Manifest:
     """The last candidate as the policy's next version."""
-    alias, folder = run.settings.agents.policy, run.candidates.folder(policy)
+    alias, folder = run.alias, run.candidates.folder(policy)
     manifest = await asyncio.to_thread(
         manifest_of,
         folder,
@@ -221,10 +228,15 @@ async def _published(run: Run, policy: Policy, found: Fingerprint, figures: dict
         run_id=run.folder.id,
         logged=run.log.trajectories,
         tasks=run.tasks.training,
-        configuration=run.config.model_dump(mode="json"),
+        configuration=run.config.model_dump(mode="json") | _frozen(run),
         metrics=figures,
         fingerprint=found,
     )
     await asyncio.to_thread(run.registry.publish, folder, manifest, pool=run.pool, make_current=run.config.make_current)
     run.listen(Progress("publish", text=f"published {alias}@v{manifest.version}"))
     return manifest
+
+
+def _frozen(run: Run) -> dict[str, Any]:
+    """What the policy was trained against, for the manifest."""
+    return {"frozen": {alias: policy.name for alias, policy in run.rollouts.frozen.items()}} if run.rollouts.frozen else {}

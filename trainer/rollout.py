@@ -33,6 +33,8 @@ class Rollouts:
     weights: RewardWeights = field(default_factory=RewardWeights)
     scoring: Scoring = field(default_factory=Scoring)
     judge: Judge | None = None
+    frozen: Mapping[str, Policy] = field(default_factory=dict[str, Policy])
+    """By alias, the policies that are sampled from but not trained."""
 
     async def groups(
         self,
@@ -43,7 +45,8 @@ class Rollouts:
         sampling: SamplingOf,
         progress: Callable[[], None] | None = None,
     ) -> list[TrajectoryGroup]:
-        """`size` scored siblings of each task, in the order of the tasks. All aliases of the agents stand for `policy`.
+        """`size` scored siblings of each task, in the order of the tasks. All aliases of the agents but the frozen ones
+        stand for `policy`.
 
         A rollout that fails is data. Raises EngineError only if every one of them failed.
         """
@@ -69,7 +72,7 @@ class Rollouts:
             task=task,
             fork=fork,
             engine=self.engine,
-            policies=dict.fromkeys(agent.aliases, policy),
+            policies={alias: self.frozen.get(alias, policy) for alias in agent.aliases},
             sampling=sampling,
             weights=self.weights,
             scoring=self.scoring,

@@ -46,9 +46,17 @@ class Answerer:
         last = next((i for i in range(len(conversation) - 1, -1, -1) if conversation[i].role == "user"), None)
         if not memories or last is None:
             return list(conversation)
-        block = "\n".join(f"[{i}] {_SOURCES.get(m.record.trust, '')}{self._shown(m.text)}" for i, m in enumerate(memories, start=1))
-        asked = self.prompt.render(memories=block, question=conversation[last].content)
+        asked = self.prompt.render(memories=self.block(memories), question=conversation[last].content)
         return [*conversation[:last], *asked, *conversation[last + 1 :]]
+
+    def block(self, memories: Sequence[Recalled]) -> str:
+        """The memories as the prompt shows them, numbered from 1."""
+        return "\n".join(f"[{i}] {self.shown(m)}" for i, m in enumerate(memories, start=1))
+
+    def shown(self, memory: Recalled) -> str:
+        """One memory behind its source, where that is not the user; its further lines indented, so that none poses as another."""
+        lines = self.fence.defuse(memory.text).strip().splitlines()
+        return _SOURCES.get(memory.record.trust, "") + "\n    ".join(line.rstrip() for line in lines)
 
     async def answer(
         self, conversation: Sequence[Message], memories: Sequence[Recalled], request: AgentRequest, ctx: AgentContext
@@ -78,6 +86,7 @@ class Answerer:
             ctx.engine.chat(messages, policy=policy, sampling=request.sampling, stream=request.stream, salt=ctx.salt),
             role=ROLE,
             policy=policy,
+            alias=self.alias,
             sampling=request.sampling,
             messages=messages,
             retrieved=[m.ref for m in memories],
@@ -88,10 +97,6 @@ class Answerer:
         if memories:
             for step in ctx.recorder.of_role(ROLE):
                 ctx.recorder.amend(step.index, cited=[memories[i - 1].record.id for i in citations(step.text, len(memories))])
-
-    def _shown(self, text: str) -> str:
-        lines = self.fence.defuse(text).strip().splitlines()
-        return "\n    ".join(line.rstrip() for line in lines)
 
 
 def citations(answer: str, count: int) -> list[int]:

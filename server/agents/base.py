@@ -54,6 +54,8 @@ class AgentContext:
     """When the user said it; None where nobody knows, as in generated tasks."""
     files: Files | None = None
     """None where there are none, as in rollouts."""
+    guided: bool = True
+    """Whether the engine may hold answers to a schema. Off in training: a step that was decoded so cannot be trained on."""
 
 
 @dataclass(frozen=True, slots=True)

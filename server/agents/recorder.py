@@ -47,13 +47,14 @@ class Recorder:
         role: str,
         policy: Policy,
         sampling: Sampling,
+        alias: str | None = None,
         messages: Sequence[Message] = (),
         prompt_ids: Sequence[int] | None = None,
         retrieved: Sequence[MemoryRef] = (),
     ) -> AsyncGenerator[Chunk, None]:
         """Pass on the chunks of one model call and append a step for each of its choices; also if it breaks off.
 
-        `prompt_ids` are those that were sent, where the prompt was sent as ids.
+        `alias` is what the agent calls the policy by. `prompt_ids` are those that were sent, where the prompt was sent as ids.
         """
         started, clock = now(), time.perf_counter()
         choices: dict[int, Completion] = {}
@@ -74,6 +75,8 @@ class Recorder:
             common: dict[str, Any] = {
                 "role": role,
                 "policy": policy,
+                "alias": alias,
+                "guided": sampling.schema is not None,
                 "messages": list(messages),
                 "sampling": replace(sampling, n=1).fields(),
                 "started_at": started,

@@ -87,7 +87,7 @@ class RecurrentReader:
     ) -> AsyncGenerator[Chunk, None]:
         policy = ctx.policies[self.alias]
         chunks = ctx.engine.complete(prompt, policy=policy, sampling=sampling, stream=stream, salt=ctx.salt)
-        return ctx.recorder.call(chunks, role=role, policy=policy, sampling=sampling, prompt_ids=prompt)
+        return ctx.recorder.call(chunks, role=role, policy=policy, alias=self.alias, sampling=sampling, prompt_ids=prompt)
 
     async def _of(self, reading: Reading, engine: Engine) -> QuestionTemplates:
         return await self._templates.get(reading.question, engine, self.section_prompt, self.answer_prompt)

@@ -71,4 +71,4 @@ class TextReader:
     ) -> AsyncGenerator[Chunk, None]:
         policy = ctx.policies[self.alias]
         chunks = ctx.engine.chat(messages, policy=policy, sampling=sampling, stream=stream, salt=ctx.salt)
-        return ctx.recorder.call(chunks, role=role, policy=policy, sampling=sampling, messages=messages)
+        return ctx.recorder.call(chunks, role=role, policy=policy, alias=self.alias, sampling=sampling, messages=messages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
@@ -12,6 +13,7 @@ from server.agents.agent_config import AgentConfig, ModuleKind
 from server.agents.base import Agent
 from server.agents.wiring import FLOWS, MODULES, Wiring
 
+SHIPPED = ("answerer", "memory", "reader", "retriever", "updater", "memory_r1.agent", "memory_r1.answer", "memory_r1.facts")
 KINDS: tuple[ModuleKind, ...] = get_args(ModuleKind)
 
 
@@ -68,4 +70,5 @@ def wired_with(config: AgentConfig, settings: AgentSettings, pack: str) -> tuple
 
 def _load_shipped() -> None:
     """Import the modules and flows of our own, which registers them."""
-    from server.agents import answerer, memory, reader, retriever, updater  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    for name in SHIPPED:
+        importlib.import_module(f"server.agents.{name}")

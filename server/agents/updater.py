@@ -77,6 +77,7 @@ class Updater:
             ctx.engine.chat(messages, policy=policy, sampling=sampling, salt=ctx.salt),
             role=ROLE,
             policy=policy,
+            alias=self.alias,
             sampling=sampling,
             messages=messages,
             retrieved=[m.ref for m in related],
@@ -110,7 +111,7 @@ async def _plan(wanted: Sequence[Operation], step: Step, ctx: AgentContext) -> t
         if operation.op == "add":
             op, write = await _add(operation, memory_id(ctx, step.index, position), step, ctx)
         elif operation.op == "noop":
-            op = MemoryOp(op="noop", text=operation.text, applied=operation.well_formed)
+            op = MemoryOp(op="noop", text=operation.text, applied=operation.well_formed, well_formed=operation.well_formed)
         else:
             op, write = await _change(operation, step, ctx)
         if write is not None and (len(writes) == MAX_OPERATIONS or _clashes(write, writes)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -24,6 +25,13 @@ class Sampling:
     frequency_penalty: float | None = None
     n: int = 1
     ignore_eos: bool = False
+    schema: str | None = None
+    """A JSON schema, as JSON text, that the answer is held to by guided decoding. Only where the engine is `guided`.
+
+    Log-probabilities are then those of the distribution renormalised over what the schema allows at each token: vLLM masks the
+    logits before it samples and before it takes log-probabilities. The policy's own, which training computes, are lower by the
+    log of the mass that was allowed, so a step that was decoded so is not trained on.
+    """
 
     def fields(self) -> dict[str, Any]:
         """The request fields, without those that are left to the engine."""
@@ -37,8 +45,14 @@ class Sampling:
             "frequency_penalty": self.frequency_penalty,
             "n": self.n if self.n != 1 else None,
             "ignore_eos": self.ignore_eos or None,
+            "response_format": _response_format(self.schema) if self.schema else None,
         }
         return {name: value for name, value in values.items() if value is not None}
+
+
+def _response_format(schema: str) -> dict[str, Any]:
+    """OpenAI's form, which vLLM takes too."""
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": json.loads(schema)}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +132,11 @@ class Engine(Protocol):
     @property
     def exact(self) -> bool:
         """True if it gives token ids and log-probabilities and takes prompts as ids."""
+        ...
+
+    @property
+    def guided(self) -> bool:
+        """True if it can hold an answer to a schema (`Sampling.schema`)."""
         ...
 
     def chat(

@@ -36,6 +36,7 @@ class VllmChild:
     """
 
     exact = True
+    guided = True
 
     def __init__(self, settings: EngineSettings, log_dir: Path, report: Callable[[str], None] | None = None) -> None:
         vllm_command.check(settings)

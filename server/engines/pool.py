@@ -66,6 +66,11 @@ class EnginePool:
         """True if all engines are."""
         return all(member.engine.exact for member in self._members)
 
+    @property
+    def guided(self) -> bool:
+        """True if all engines are."""
+        return all(member.engine.guided for member in self._members)
+
     def chat(
         self, messages: Sequence[Message], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
     ) -> AsyncIterator[Chunk]:

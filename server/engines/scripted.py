@@ -55,6 +55,7 @@ class Trouble:
 class ScriptedEngine:
     """Answers by `answer`, with ids of a toy tokenizer (one a byte), made-up log-probabilities and streaming in pieces.
 
+    A `guided` one is asked with schemas, which are seen in `calls`; that the answers keep to them is up to `answer`.
     `calls` records what was asked, `adapters` what is loaded (policy name to path); a call to any other is NotFound.
     """
 
@@ -62,6 +63,7 @@ class ScriptedEngine:
     base: str = "scripted"
     window: int | None = 8192
     exact: bool = True
+    guided: bool = False
     piece_tokens: int = 4
     trouble: Trouble = field(default_factory=Trouble)
     calls: list[ScriptedCall] = field(default_factory=list[ScriptedCall])

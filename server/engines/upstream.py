@@ -19,6 +19,8 @@ class OpenAIUpstream:
     """The server at `url` (with or without `/v1`), which knows the model by the name `model`."""
 
     exact = False
+    guided = False
+    """Some servers hold answers to a schema, but none says so beforehand, and some refuse the field."""
     window: int | None = None
 
     def __init__(self, url: str, model: str, api_key: str = "", *, timeout_s: float = 600.0) -> None:

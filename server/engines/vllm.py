@@ -35,6 +35,7 @@ class VllmEngine:
     """
 
     exact = True
+    guided = True
 
     def __init__(
         self,

@@ -100,6 +100,7 @@ class FiltersBody(Wire):
 
     kind: Kind | None = None
     tags: Annotated[list[str], Field(max_length=32)] = Field(default_factory=list[str])
+    without_tags: Annotated[list[str], Field(max_length=32)] = Field(default_factory=list[str])
     trust: list[Trust] = Field(default_factory=list[Trust])
     since: Time | None = None
     until: Time | None = None

@@ -16,6 +16,7 @@ class NoEngine:
     """Answers nothing. It counts as ready, for nothing is waited for."""
 
     exact = False
+    guided = False
     window: int | None = None
 
     @property

@@ -17,8 +17,14 @@ from tests.api.published import MARKER, by_version, publish
 
 
 async def state(served: Served) -> dict[str, Any]:
-    [policy] = (await served.http.get("/v1/admin/adapters")).json()["data"]
-    return policy
+    return listed(await served.http.get("/v1/admin/adapters"))
+
+
+def listed(response: Any) -> dict[str, Any]:
+    """The state of the policy that these tests publish; those of other agents stay at the base."""
+    by_policy = {one["policy"]: one for one in response.json()["data"]}
+    assert {by_policy[name]["current"] for name in by_policy if name != "memory"} == {None}
+    return by_policy["memory"]
 
 
 async def promote(served: Served, version: int | None) -> Any:
@@ -35,7 +41,11 @@ async def test_the_current_version_is_loaded_before_the_server_is_ready(tmp_path
         [logged] = await served.logged()
         assert logged.trajectory.steps[0].policy is not None
         assert logged.trajectory.steps[0].policy.name == "memory@v1"
-        assert (await served.http.get("/ready")).json()["policies"] == {"memory": "memory@v1"}
+        assert (await served.http.get("/ready")).json()["policies"] == {
+            "memory": "memory@v1",
+            "memory-answer": "scripted",
+            "memory-manager": "scripted",
+        }
 
 
 async def test_a_version_that_becomes_current_is_taken_up_by_itself(tmp_path: Path) -> None:
@@ -53,13 +63,13 @@ async def test_promote_and_rollback_answer_when_the_version_serves_and_the_old_o
         for version in (1, 2):
             answer = await promote(served, version)
             assert answer.status_code == 200
-            [listed] = answer.json()["data"]
-            assert (listed["current"], listed["serving"]) == (version, f"memory@v{version}")
+            found = listed(answer)
+            assert (found["current"], found["serving"]) == (version, f"memory@v{version}")
             assert (await served.ask("hello"))["recollect"]["policies"] == {"memory": f"memory@v{version}"}
         await until(lambda: list(served.engine.adapters) == ["memory@v2"])
         back = await served.http.post("/v1/admin/adapters/rollback", json={"policy": "memory"})
-        assert back.json()["data"][0]["serving"] == "memory@v1"
-        assert (await promote(served, None)).json()["data"][0]["serving"] == "scripted"
+        assert listed(back)["serving"] == "memory@v1"
+        assert listed(await promote(served, None))["serving"] == "scripted"
         await until(lambda: not served.engine.adapters)
         assert (await served.ask("hello"))["recollect"]["policies"] == {"memory": "scripted"}
 

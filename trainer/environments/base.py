@@ -113,6 +113,7 @@ class Environment:
             salt=None if self.task.namespace.tenant == LOCAL_TENANT else self.task.namespace.tenant,
             session=session or self.task.id,
             at=at,
+            guided=False,
         )
 
     def _steps(self) -> list[Step]:

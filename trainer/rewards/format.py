@@ -24,5 +24,5 @@ def operations_format(steps: Sequence[Step]) -> float | None:
 
 
 def _readable(op: MemoryOp) -> bool:
-    """What cannot be read is kept as a noop that was not applied."""
-    return op.op != "noop" or op.applied
+    """What cannot be read is kept as a noop that was not applied; logs of earlier versions say no more than that."""
+    return op.well_formed and (op.op != "noop" or op.applied)

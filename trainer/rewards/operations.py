@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recollect.trajectory import Step
+from server.agents.memory_r1.manager import ROLE as MANAGER
 from server.agents.updater import ROLE as UPDATER
 
-WRITING = frozenset({UPDATER})
+WRITING = frozenset({UPDATER, MANAGER})
 """Roles of modules whose every call is to end in memory operations."""
 
 

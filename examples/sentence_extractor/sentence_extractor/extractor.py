@@ -43,6 +43,8 @@ class SentenceExtractor:
         messages, policy = self.prompt.render(turn=turn), ctx.policies[self.alias]
         sampling = inner(request.sampling, self.options.max_tokens)
         chunks = ctx.engine.chat(messages, policy=policy, sampling=sampling, salt=ctx.salt)
-        completion = (await collect(ctx.recorder.call(chunks, role=ROLE, policy=policy, sampling=sampling, messages=messages)))[0]
+        completion = (
+            await collect(ctx.recorder.call(chunks, role=ROLE, policy=policy, alias=self.alias, sampling=sampling, messages=messages))
+        )[0]
         lines = [line.strip() for line in completion.text.splitlines()]
         return [Fact(text=line) for line in lines if line and line.lower() != "none"][: self.options.most]

@@ -30,6 +30,8 @@ class Prompt(BaseModel):
     system: str | None = None
     format: Literal["text", "lines", "json", "boxed"] = "text"
     empty_memory: str = ""
+    marker: str = ""
+    """What stands between what the model notes for itself and its answer."""
 
     @property
     def fields(self) -> list[str]:

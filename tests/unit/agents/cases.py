@@ -20,6 +20,9 @@ from server.engines.scripted import ScriptedEngine
 
 HOME = Namespace.parse("user/ada")
 POLICY = Policy(base="scripted", adapter="memory", version=3)
+MANAGER = Policy(base="scripted", adapter="memory-manager", version=5)
+ANSWER_AGENT = Policy(base="scripted", adapter="memory-answer", version=2)
+POLICIES = {"memory": POLICY, "memory-manager": MANAGER, "memory-answer": ANSWER_AGENT}
 END = toy_tokens.END_ID
 
 
@@ -29,7 +32,9 @@ def agent(name: str, pack: str = "compact", **settings: Any) -> Agent:
 
 def engine(says: Callable[[str], str], **options: Any) -> ScriptedEngine:
     """An engine that says what `says` returns for the text of a prompt."""
-    return ScriptedEngine(answer=lambda call: says(call.prompt), adapters={POLICY.name: "loaded"}, **options)
+    return ScriptedEngine(
+        answer=lambda call: says(call.prompt), adapters={policy.name: "loaded" for policy in POLICIES.values()}, **options
+    )
 
 
 def context(engine: Engine, store: MemoryStore | None = None, trajectory_id: str = "t1") -> AgentContext:
@@ -37,7 +42,7 @@ def context(engine: Engine, store: MemoryStore | None = None, trajectory_id: str
         engine=engine,
         store=cast(MemoryStore, store),
         namespace=HOME,
-        policies={"memory": POLICY},
+        policies=POLICIES,
         recorder=Recorder(trajectory_id=trajectory_id),
         session="monday",
     )

@@ -18,6 +18,8 @@ FIELDS = {
     "read_section_first": {"question", "section", "memory"},
     "read_recall": {"question", "recalled", "memory", "section"},
     "read_question_free": {"memory", "section"},
+    "manage": {"memories", "fact"},
+    "distill": {"memories", "question"},
 }
 ALL_PACKS = sorted(path.name for path in PACKS.iterdir() if path.is_dir() and not path.name.startswith("_"))
 PROMPTS = [(path.parent.name, path.stem) for path in sorted(PACKS.glob("*/*.yaml"))]

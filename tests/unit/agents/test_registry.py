@@ -26,17 +26,21 @@ from tests.unit.agents.cases import HOME, ask, context, engine, request
 
 
 @pytest.mark.parametrize("pack", ["compact", "default"])
-def test_both_agents_are_built_by_their_model_names(pack: str) -> None:
+def test_the_agents_are_built_by_their_model_names(pack: str) -> None:
     agents = build_agents(AgentSettings(policy="mine"), pack)
-    assert {name: agent.id for name, agent in agents.items()} == {"memory": "memory", "reader": "reader"}
-    assert all(agent.aliases == frozenset({"mine"}) for agent in agents.values())
+    assert {name: agent.id for name, agent in agents.items()} == {name: name for name in ("memory", "reader", "memory-r1")}
+    assert {name: sorted(agent.aliases) for name, agent in agents.items()} == {
+        "memory": ["mine"],
+        "reader": ["mine"],
+        "memory-r1": ["memory-answer", "memory-manager"],
+    }
 
 
 def test_a_taken_name_and_an_unknown_one_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="'reading' already"):
         flow("reading")(reader.build)
-    with pytest.raises(ConfigurationError, match="known agents: memory, reader"):
-        build_agent("rmm", AgentSettings(), "compact")
+    with pytest.raises(ConfigurationError, match="known agents: memory, memory-r1, reader"):
+        build_agent("nobody", AgentSettings(), "compact")
     with pytest.raises(ConfigurationError, match="known packs"):
         build_agents(AgentSettings(), "nope")
 
@@ -46,7 +50,7 @@ def test_an_agent_of_ones_own_is_a_file(tmp_path: Path) -> None:
         "id: second-reader\nflow: reading\npolicy: mine\nmodules:\n  reader: {use: recurrent, section_tokens: 40}\n"
     )
     agents = build_agents(AgentSettings(folders=(tmp_path,)), "compact")
-    assert set(agents) == {"memory", "reader", "second-reader"}
+    assert set(agents) == {"memory", "memory-r1", "reader", "second-reader"}
     assert agents["second-reader"].aliases == {"mine"}
     assert agents["second-reader"].config_hash != agents["reader"].config_hash
     assert set(build_agents(AgentSettings(), "compact", [tmp_path])) == set(agents)

@@ -79,6 +79,21 @@ async def test_only_known_fields_are_sent(client: VllmEngine, stub: Stub) -> Non
     }
 
 
+@pytest.mark.parametrize("endpoint", ["chat", "completion"])
+async def test_a_schema_goes_out_in_the_field_that_openai_has_for_it(client: VllmEngine, stub: Stub, endpoint: str) -> None:
+    sampling = Sampling(max_tokens=4, schema='{"type": "object"}')
+    calls = {
+        "chat": client.chat([user("x")], policy=BASE, sampling=sampling),
+        "completion": client.complete(PROMPT, policy=BASE, sampling=sampling),
+    }
+    await collect(calls[endpoint])
+    assert client.guided
+    assert stub.bodies[-1][1]["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": {"type": "object"}},
+    }
+
+
 async def test_without_max_tokens_a_completion_may_fill_the_window(client: VllmEngine, stub: Stub) -> None:
     await complete(client)
     assert stub.bodies[0][1]["max_tokens"] == 64 - len(PROMPT)
