@@ -16,6 +16,7 @@ from recollect.policy import Policy
 from recollect.stores import MemoryStore
 from recollect.trajectory import Usage
 from server.agents.recorder import Recorder
+from server.agents.rmm.rerankers import Rerankers
 from server.engines.base import Engine, Sampling
 
 
@@ -43,6 +44,8 @@ class AgentContext:
     session: str | None = None
     at: datetime | None = None
     """When the user said it; None where nobody knows, as in generated tasks."""
+    rerankers: Rerankers | None = None
+    """What learns from citations while serving; None: nothing does, as in rollouts."""
 
 
 @dataclass(frozen=True, slots=True)

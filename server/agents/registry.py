@@ -9,12 +9,14 @@ from recollect.settings import AgentSettings
 from server.agents.base import Agent
 from server.agents.memory import MemoryAgent
 from server.agents.reader import ReaderAgent
+from server.agents.rmm.agent import RmmAgent
 
 Builder = Callable[[AgentSettings, str], Agent]
 
 BUILDERS: dict[str, Builder] = {
     "memory": MemoryAgent.build,
     "reader": ReaderAgent.build,
+    "rmm": RmmAgent.build,
 }
 
 

@@ -19,6 +19,7 @@ from recollect.stores import MemoryStore
 from server.adapters import Adapters
 from server.agents.base import Agent, AgentContext, AgentRequest
 from server.agents.recorder import Recorder
+from server.agents.rmm.rerankers import Rerankers
 from server.engines.base import Engine, Sampling
 from server.identity import Identity
 from server.service.exchange import Exchange
@@ -63,8 +64,10 @@ class Chat:
         log: LogWriter,
         adapters: Adapters,
         known: KnownTrajectories,
+        rerankers: Rerankers,
     ) -> None:
         self._agents = agents
+        self._rerankers = rerankers
         self.pending = PendingWrites()
         self._home = home
         self._engine = engine
@@ -95,6 +98,7 @@ class Chat:
                 salt=None if request.identity.tenant == LOCAL_TENANT else request.identity.tenant,
                 session=request.session,
                 at=datetime.now(UTC),
+                rerankers=self._rerankers,
             ),
             session=request.session,
             seq_before=seq,

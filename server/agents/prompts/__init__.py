@@ -17,7 +17,9 @@ from recollect.errors import ConfigurationError
 from recollect.messages import Message
 
 PACKS = Path(__file__).parent
-PromptName = Literal["operations", "extract", "answer", "read_section", "read_answer"]
+PromptName = Literal[
+    "operations", "extract", "answer", "read_section", "read_answer", "rmm_answer", "rmm_topics", "rmm_merge", "rmm_rerank"
+]
 
 
 class Prompt(BaseModel):
