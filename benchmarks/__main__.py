@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import idle_server, maintenance, memory_search, million, namespaces, rollout, search, trajectory_log, writes
+from benchmarks import idle_server, maintenance, memory_search, million, namespaces, reranking, rollout, search, trajectory_log, writes
 from benchmarks.figure import Figure
 from benchmarks.scale import VARIABLE
 
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
     "memory": memory_search.run,
     "million": million.run,
     "namespaces": namespaces.run,
+    "reranking": reranking.run,
     "rollout": rollout.run,
     "search": search.run,
     "writes": writes.run,

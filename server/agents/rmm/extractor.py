@@ -42,7 +42,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class TopicExtractor:
-    """One call of the policy `alias` for a speaker; a session that does not fit the window is read in halves."""
+    """One call of the policy `alias` for a speaker; a session that, with its topics, does not fit the window is read in halves."""
 
     alias: str
     prompt: Prompt
@@ -58,13 +58,18 @@ class TopicExtractor:
         except ContextTooLong:
             if len(turns) == 1:
                 raise
-            half = len(turns) // 2
-            parts = [await self.extract(part, speaker, ctx) for part in (turns[:half], turns[half:])]
-            return None if any(part is None for part in parts) else [topic for part in parts for topic in part or ()]
+            return await self._in_halves(turns, speaker, ctx)
+        if step.finish_reason == "length" and len(turns) > 1:
+            return await self._in_halves(turns, speaker, ctx)
         found = parse(step.text, len(turns))
         if found is None:
             return None
         return [Topic(text, tuple(turns[number].id for number in numbers), speaker, step.index) for text, numbers in found]
+
+    async def _in_halves(self, turns: Sequence[MemoryRecord], speaker: Speaker, ctx: AgentContext) -> list[Topic] | None:
+        half = len(turns) // 2
+        first, second = await self.extract(turns[:half], speaker, ctx), await self.extract(turns[half:], speaker, ctx)
+        return None if first is None or second is None else first + second
 
     async def _called(self, turns: Sequence[MemoryRecord], speaker: Speaker, ctx: AgentContext) -> Step:
         lines = [f"{number} {said_by(turn)}: {words(self.fence.defuse(turn.text))}" for number, turn in enumerate(turns)]
