@@ -18,12 +18,16 @@ FIELDS = {
     "answer": {"memories", "question"},
     "read_section": {"question", "memory", "section"},
     "read_answer": {"question", "memory"},
+    "rmm_answer": {"memories", "question"},
+    "rmm_topics": {"speaker", "turns"},
+    "rmm_merge": {"memories", "summary"},
+    "rmm_rerank": {"memories", "question", "limit"},
 }
 ALL_PACKS = sorted(path.name for path in PACKS.iterdir() if path.is_dir() and not path.name.startswith("_"))
 NAMES = get_args(PromptName)
 
 
-def test_there_are_two_packs_and_five_prompts() -> None:
+def test_there_are_two_packs_and_the_prompts_of_every_agent() -> None:
     assert ALL_PACKS == ["compact", "default"]
     assert set(NAMES) == set(FIELDS)
 

@@ -14,17 +14,17 @@ from server.agents.registry import BUILDERS, build_agent, build_agents, register
 
 
 @pytest.mark.parametrize("pack", ["compact", "default"])
-def test_both_agents_are_built_by_their_model_names(pack: str) -> None:
+def test_the_agents_are_built_by_their_model_names(pack: str) -> None:
     agents = build_agents(AgentSettings(policy="mine"), pack)
-    assert {name: agent.id for name, agent in agents.items()} == {"memory": "memory", "reader": "reader"}
+    assert {name: agent.id for name, agent in agents.items()} == {"memory": "memory", "reader": "reader", "rmm": "rmm"}
     assert all(agent.aliases == frozenset({"mine"}) for agent in agents.values())
 
 
 def test_a_taken_name_and_an_unknown_one_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="'reader' already"):
         register("reader", ReaderAgent.build)
-    with pytest.raises(ConfigurationError, match="known agents: memory, reader"):
-        build_agent("rmm", AgentSettings(), "compact")
+    with pytest.raises(ConfigurationError, match="known agents: memory, reader, rmm"):
+        build_agent("nope", AgentSettings(), "compact")
     with pytest.raises(ConfigurationError, match="known packs"):
         build_agents(AgentSettings(), "nope")
 
@@ -32,7 +32,7 @@ def test_a_taken_name_and_an_unknown_one_are_refused() -> None:
 def test_an_agent_of_ones_own_can_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.agents.registry.BUILDERS", dict(BUILDERS))
     register("second-reader", ReaderAgent.build)
-    assert set(build_agents(AgentSettings(), "compact")) == {"memory", "reader", "second-reader"}
+    assert set(build_agents(AgentSettings(), "compact")) == {"memory", "reader", "rmm", "second-reader"}
 
 
 def test_the_hash_changes_with_what_the_agent_uses_and_with_nothing_else() -> None:
