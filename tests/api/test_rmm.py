@@ -147,3 +147,24 @@ async def test_a_forgotten_tenant_loses_what_was_learned(tmp_path: Path) -> None
         await _ask(served, range(2))
         (state,) = served.service.rerankers.states("local")
         assert (state.step, state.learned) == (1, 2)
+
+
+async def test_over_http_it_is_looked_at_frozen_rolled_back_and_told_to_reflect(tmp_path: Path) -> None:
+    async with _served(tmp_path) as served:
+        await _add(served)
+        await _ask(served, range(4))
+        (state,) = (await served.http.get("/v1/admin/rerankers")).json()["data"]
+        assert (state["step"], state["learned"], state["kept"], state["frozen"]) == (2, 4, [1, 2], False)
+        back = await served.http.post("/v1/admin/rerankers/rollback", json={"step": 1})
+        assert (back.status_code, back.json()["data"][0]["step"]) == (200, 1)
+        unknown = await served.http.post("/v1/admin/rerankers/rollback", json={"step": 9})
+        assert (unknown.status_code, unknown.json()["error"]["param"]) == (404, "step")
+        frozen = await served.http.post("/v1/admin/rerankers/freeze", json={"frozen": True})
+        assert frozen.json()["data"][0]["frozen"]
+        before = _weights(tmp_path)
+        await _ask(served, range(4, 8))
+        assert _weights(tmp_path) == before
+        told = {"model": "rmm", "user": "ada", "messages": [{"role": "user", "content": "My locker code is 4821-kelbo."}]}
+        await served.http.post("/v1/chat/completions", json=told, headers={"X-Session-Id": "monday"})
+        reflected = await served.http.post("/v1/admin/reflect", json={"session": "monday", "user": "ada"})
+        assert [memory["text"] for memory in reflected.json()["data"]] == ["User's locker code is 4821-kelbo."]
