@@ -116,7 +116,8 @@ class RmmAgent:
         said = {words(message.content) for message in conversation}
         found = [m for m in await self.retriever.search(question, ctx) if words(m.record.text) not in said]
         best = sorted(without_covered(found), key=lambda m: m.score, reverse=True)[: self.candidates]
-        candidates = [m for m in found if m in best]
+        kept = {m.record.id for m in best}
+        candidates = [m for m in found if m.record.id in kept]
         chosen = await self.reranker.rerank(question, candidates, ctx, sampling=request.sampling)
         return await with_turns(chosen, ctx, self.memory_chars)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,31 @@ def test_a_restart_changes_nothing(tmp_path: Path, restarts: tuple[int, ...]) ->
     assert _same(_of(again), _of(whole))
     assert (_of(whole).state.step, _of(whole).state.learned, len(_of(whole).state.pending)) == (7, 30, 2)
     assert np.any(_of(whole).state.weights.query)
+
+
+@pytest.mark.parametrize("kill_after", [2, 7, 12])
+def test_a_killed_process_loses_at_most_the_answer_that_it_was_learning_from(tmp_path: Path, kill_after: int) -> None:
+    script = f"""
+import sys; sys.path[:0] = {[str(Path(__file__).parent), os.getcwd()]!r}
+from pathlib import Path
+from test_rmm_online import _ask, _opened
+rerankers = _opened(Path({str(tmp_path / "killed")!r}))
+for number in range(1000):
+    _ask(rerankers, range(number, number + 1))
+    print(number, flush=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(kill_after):
+            process.stdout.readline()
+        process.kill()
+        told = kill_after + len(process.stdout.readlines())
+    killed, whole = _opened(tmp_path / "killed"), _opened(tmp_path / "whole")
+    learned = _of(killed).state.learned
+    assert told <= learned <= told + 1
+    _ask(killed, range(learned, learned + 5))
+    _ask(whole, range(learned + 5))
+    assert _same(_of(killed), _of(whole))
 
 
 def test_a_draw_without_an_outcome_changes_nothing(tmp_path: Path) -> None:
