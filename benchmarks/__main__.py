@@ -12,7 +12,19 @@ from collections.abc import Callable, Coroutine
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import idle_server, maintenance, memory_search, million, namespaces, reading, rollout, search, trajectory_log, writes
+from benchmarks import (
+    idle_server,
+    maintenance,
+    memory_search,
+    million,
+    namespaces,
+    reading,
+    reranking,
+    rollout,
+    search,
+    trajectory_log,
+    writes,
+)
 from benchmarks.figure import Figure
 from benchmarks.scale import VARIABLE
 
@@ -24,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
     "million": million.run,
     "namespaces": namespaces.run,
     "reading": reading.run,
+    "reranking": reranking.run,
     "rollout": rollout.run,
     "search": search.run,
     "writes": writes.run,

@@ -6,7 +6,7 @@ import builtins
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 
-from memory_store.embedders.base import Embedder
+from memory_store.embedders.base import Embedded, Embedder, embedded
 from memory_store.plan import check, plan
 from memory_store.query import check_range, check_reach, prepared, vectors_of
 from memory_store.view import View
@@ -89,6 +89,10 @@ class ForkedMemory:
 
     async def namespaces(self, tenant: str) -> Sequence[Namespace]:
         return [self._namespace] if tenant == self._namespace.tenant and self._view.seq else []
+
+    async def embed(self, texts: Sequence[str]) -> Embedded | None:
+        """The vectors of texts in the space that is searched; None without an embedder. Raises EmbedderError."""
+        return await embedded(self._embedder, texts)
 
     async def close(self) -> None:
         """Nothing is held open."""

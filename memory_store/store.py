@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from memory_store.embedders.base import Embedder
+from memory_store.embedders.base import Embedded, Embedder, embedded
 from memory_store.embedders.cached import CachedEmbedder
 from memory_store.faults import settled
 from memory_store.fork import ForkedMemory
@@ -264,6 +264,10 @@ class LanceMemoryStore:
             opened.table.forget_view()
         self._tables.fill_again(namespace, opened)
         return (await self.stats(namespace)).without_vector
+
+    async def embed(self, texts: Sequence[str]) -> Embedded | None:
+        """The vectors of texts in the space that is searched; None without an embedder. Raises EmbedderError."""
+        return await embedded(self._tables.embedder, texts)
 
     async def attach(self, embedder: Embedder) -> None:
         """Use an embedder that became ready after the start; returns when texts stored without a vector have theirs."""

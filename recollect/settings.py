@@ -102,6 +102,33 @@ class MemorySettings(Frozen):
     """Of an object storage, as Lance takes them: aws_endpoint, aws_region, ... Without them, the cloud's own environment variables."""
 
 
+class RmmSettings(Frozen):
+    """The agent `rmm` (arXiv 2503.08026, section 4.2 of whose text the figures are)."""
+
+    candidates: int = Field(default=20, ge=1, le=100)
+    """K: how many memories are searched for,"""
+    shown: int = Field(default=5, ge=1, le=100)
+    """and M: how many of them the reranker keeps."""
+    reranker: Literal["embedding", "policy"] = "embedding"
+    """embedding: residual matrices that learn from citations while serving. policy: the model itself chooses, a call more."""
+    learn: bool = True
+    """False: frozen for all tenants; the best M by what was learned so far, without noise."""
+    seed: int = 0
+    temperature: float = Field(default=0.5, gt=0)
+    baseline: float = 0.5
+    learning_rate: float = Field(default=1e-3, gt=0)
+    batch: int = Field(default=4, ge=1, le=1000)
+    """Requests with citations between two updates of the weights."""
+    keep: int = Field(default=5, ge=1, le=100)
+    """How many earlier states can be gone back to,"""
+    keep_every: int = Field(default=25, ge=1)
+    """and how many updates lie between two of them."""
+    similar: int = Field(default=5, ge=1, le=20)
+    """Topic memories that a new one may be merged into."""
+    assistant: bool = False
+    """Also remember what was answered, and extract topics from it; it is marked as an assistant's word."""
+
+
 class AgentSettings(Frozen):
     """How the agents are wired."""
 
@@ -135,6 +162,7 @@ class AgentSettings(Frozen):
     reading: Reading = "plain"
     """How `reader` reads. section_first: the section before the memory in the prompt, so that siblings share the engine's prefix cache.
     recall: it may ask for one of its own earlier memories (ReMemR1). question_free: it does not know the question while it reads."""
+    rmm: RmmSettings = RmmSettings()
 
 
 class FileSettings(Frozen):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,27 @@ class Embedder(Protocol):
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of shape (len(texts), dimension), float32, unit length. Raises EmbedderError."""
         ...
+
+
+class Embedded(NamedTuple):
+    """Vectors of shape (texts, dimension), unit length, and the space they are of: an embedder's `id`."""
+
+    space: str
+    vectors: Vectors
+
+
+@runtime_checkable
+class EmbeddingStore(Protocol):
+    """A memory store that also tells where texts lie in the space that it searches. One behind HTTP does not."""
+
+    async def embed(self, texts: Sequence[str]) -> Embedded | None:
+        """The vectors of texts, by the store's own embedder and its cache; None without an embedder. Raises EmbedderError."""
+        ...
+
+
+async def embedded(embedder: Embedder | None, texts: Sequence[str]) -> Embedded | None:
+    """What `EmbeddingStore.embed` gives for an embedder."""
+    return None if embedder is None else Embedded(embedder.id, await embedder.embed(texts))
 
 
 def unit(vectors: Vectors) -> Vectors:

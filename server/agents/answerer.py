@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import ClassVar
 
 from recollect.errors import ContextTooLong
 from recollect.messages import Message
@@ -26,6 +27,12 @@ _SOURCES = {
 _CITATION = re.compile(r"\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\](?!\()")
 
 
+class AnswererOptions(ModuleOptions):
+    """`prompt`: which one of the pack."""
+
+    prompt: str = "answer"
+
+
 @module("answerer", "cited")
 @dataclass(frozen=True, slots=True)
 class Answerer:
@@ -35,10 +42,12 @@ class Answerer:
     prompt: Prompt
     fence: Fence
 
+    Options: ClassVar = AnswererOptions
+
     @classmethod
-    def build(cls, options: ModuleOptions, wiring: Wiring) -> Answerer:
-        """Raises ConfigurationError for a pack whose `answer` prompt has no fence."""
-        prompt = wiring.prompt("answer")
+    def build(cls, options: AnswererOptions, wiring: Wiring) -> Answerer:
+        """Raises ConfigurationError for a pack whose prompt has no fence."""
+        prompt = wiring.prompt(options.prompt)
         return cls(wiring.alias(options), prompt, Fence.of(prompt))
 
     def messages(self, conversation: Sequence[Message], memories: Sequence[Recalled]) -> list[Message]:

@@ -17,6 +17,7 @@ from recollect.policy import Policy
 from recollect.stores import MemoryStore
 from recollect.trajectory import Usage
 from server.agents.recorder import Recorder
+from server.agents.rmm.rerankers import Rerankers
 from server.engines.base import Engine, Sampling
 
 
@@ -56,6 +57,8 @@ class AgentContext:
     """None where there are none, as in rollouts."""
     guided: bool = True
     """Whether the engine may hold answers to a schema. Off in training: a step that was decoded so cannot be trained on."""
+    rerankers: Rerankers | None = None
+    """What learns from citations while serving; None: nothing does, as in rollouts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,11 @@ async def text_of(document: Sequence[Part], ctx: AgentContext) -> AsyncGenerator
                 yield piece
 
 
+def told(document: Sequence[Part]) -> str:
+    """What of a document stands in the messages themselves: all of it, in rollouts, which have no files."""
+    return BETWEEN.join(part for part in document if isinstance(part, str))
+
+
 def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:
     """Neighbouring texts made one, without blanks around it."""
     joined: list[Part] = []

@@ -50,7 +50,7 @@ class MemoryAgent:
         recalled = await self.retriever.search(question, ctx) if request.use_memory and question.strip() else []
         memories = [m for m in recalled if words(m.record.text) != words(question)]
         if self.reranker is not None and memories:
-            memories = await self.reranker.rerank(question, memories, ctx)
+            memories = await self.reranker.rerank(question, memories, ctx, sampling=request.sampling)
         async with aclosing(self.answerer.answer(conversation, memories, request, ctx)) as events:
             async for event in events:
                 yield event

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from recollect.messages import Message
 from recollect.model import Frozen
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
+from server.engines.base import Sampling
 
 if TYPE_CHECKING:
     from server.agents.retriever import Recalled
@@ -48,8 +49,8 @@ class Retriever(Protocol):
 class Reranker(Protocol):
     """Chooses among what was retrieved."""
 
-    async def rerank(self, query: str, candidates: Sequence[Recalled], ctx: AgentContext) -> list[Recalled]:
-        """Those that are to be shown, in the order in which they are shown."""
+    async def rerank(self, query: str, candidates: Sequence[Recalled], ctx: AgentContext, *, sampling: Sampling) -> list[Recalled]:
+        """Those that are to be shown, in the order in which they are shown. `sampling` is the request's, for one that calls a model."""
         ...
 
 

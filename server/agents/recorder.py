@@ -111,9 +111,9 @@ class Recorder:
         self.whole = self.whole and (self.max_tokens is None or self._num_kept <= self.max_tokens)
         return self.whole
 
-    def begin_operation(self, role: str) -> int:
+    def begin_operation(self, role: str, retrieved: Sequence[MemoryRef] = ()) -> int:
         """Append a step without a model call, so that the memories it writes can name it; `amend` it with what was done."""
-        self.steps.append(Step(index=len(self.steps), role=role, started_at=now()))
+        self.steps.append(Step(index=len(self.steps), role=role, started_at=now(), retrieved=list(retrieved)))
         return len(self.steps) - 1
 
     def amend(self, index: int, *, memory_ops: Sequence[MemoryOp] | None = None, cited: Sequence[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from server.agents.agent_config import AgentConfig, ModuleKind
 from server.agents.base import Agent
 from server.agents.wiring import FLOWS, MODULES, Wiring
 
-SHIPPED = ("answerer", "memory", "reader", "retriever", "updater", "memory_r1.agent", "memory_r1.answer", "memory_r1.facts")
+SHIPPED = ("answerer", "memory", "reader", "retriever", "updater", "memory_r1.agent", "memory_r1.answer", "memory_r1.facts", "rmm.agent")
 KINDS: tuple[ModuleKind, ...] = get_args(ModuleKind)
 
 

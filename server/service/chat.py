@@ -19,6 +19,7 @@ from recollect.stores import MemoryStore
 from server.adapters import Adapters
 from server.agents.base import Agent, AgentContext, AgentRequest
 from server.agents.recorder import Recorder
+from server.agents.rmm.rerankers import Rerankers
 from server.engines.base import Engine, Sampling
 from server.identity import Identity
 from server.service.exchange import Exchange
@@ -67,9 +68,11 @@ class Chat:
         known: KnownTrajectories,
         files: Files,
         trajectory_tokens: int,
+        rerankers: Rerankers,
     ) -> None:
         """`trajectory_tokens`: of how many tokens a trajectory keeps the ids."""
         self._agents = agents
+        self._rerankers = rerankers
         self.pending = PendingWrites()
         self._home = home
         self._engine = engine
@@ -105,6 +108,7 @@ class Chat:
                 session=request.session,
                 at=datetime.now(UTC),
                 files=self._files,
+                rerankers=self._rerankers,
             ),
             session=request.session,
             seq_before=seq,

@@ -20,6 +20,7 @@ from recollect.policy import Policy
 from recollect.trajectory import MemoryRef, Step, Trajectory, Usage
 from server.adapters import Pins
 from server.agents.base import Agent, AgentContext, AgentRequest, StreamEvent
+from server.agents.rmm.reranker import ROLE as RERANKER
 from server.service.ids import new_id
 from server.service.pending import PendingWrites
 
@@ -85,7 +86,7 @@ class Exchange:
         """What was retrieved, each memory once, in the order in which the prompt numbers them."""
         found: dict[str, MemoryRef] = {}
         for step in self._context.recorder.steps:
-            if step.error is None:
+            if step.error is None and step.role != RERANKER:  # what it passed over was not shown
                 for memory in step.retrieved:
                     found.setdefault(memory.id, memory)
         return list(found.values())

@@ -17,6 +17,8 @@ from recollect.model import Frozen
 from recollect.registry import Registry
 from recollect.stores import LocalStore
 from recollect.trajectory import Trajectory, now
+from server.agents.rmm.rerankers import Rerankers
+from server.agents.rmm.topics import turns_of
 from server.service.files import Files
 from server.service.ids import new_id
 from server.service.pending import PendingWrites
@@ -31,6 +33,7 @@ PLACES = {
     "runs": "figures and hashes of trajectory ids",
     "evals": "answers to the tasks of suites, which are made of no user's text",
     "forgotten": "certificates, without text",
+    "rerankers": "weights; samples that wait for an update are dropped, and with a tenant all of it goes",
     "embedders": "models",
     "logs": "the engine's log; it is started so that it logs no prompt",
     "server.json": "where the server listens",
@@ -75,6 +78,7 @@ class Forgetting:
         registry: Registry,
         pending: PendingWrites,
         quiet: Callable[[Namespace], Awaitable[None]],
+        rerankers: Rerankers,
     ) -> None:
         """`quiet` waits until no answer of a namespace is in progress."""
         self._home = home
@@ -84,15 +88,19 @@ class Forgetting:
         self._registry = registry
         self._pending = pending
         self._quiet = quiet
+        self._rerankers = rerankers
         self._lock = asyncio.Lock()
 
     async def memory(self, namespace: Namespace, memory_id: str) -> Certificate:
-        """Forget one memory in all its versions, and every trajectory that wrote, recalled or said it. Raises NotFound."""
+        """Forget one memory in all its versions, what was summed up from it, and every trajectory that wrote, recalled or said it.
+
+        Raises NotFound.
+        """
         return await self._forget(
             "memory",
             [namespace],
             target=memory_id,
-            chosen=lambda record: record.id == memory_id,
+            chosen=lambda record: record.id == memory_id or memory_id in turns_of(record),
             holds=lambda trajectory: memory_id in _touched(trajectory),
         )
 
@@ -145,6 +153,7 @@ class Forgetting:
                 await self._quiet(namespace)
             if scope == "tenant":
                 await self._store.sweep(tenant)
+            await asyncio.to_thread(self._rerankers.forget if scope == "tenant" else self._rerankers.drop_pending, tenant)
             later, more = await self._redacted(tenant, [*doomed, *erased], holds, files)
             certificate = Certificate(
                 id=new_id(),

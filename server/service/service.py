@@ -20,6 +20,7 @@ from recollect.trajectory import now
 from server.adapters import Adapters
 from server.agents.base import Agent
 from server.agents.registry import build_agents
+from server.agents.rmm.rerankers import Rerankers
 from server.engines.base import Engine
 from server.service.audit import Auditing
 from server.service.chat import Chat
@@ -31,6 +32,7 @@ from server.service.known import KnownTrajectories
 from server.service.memories import Memories
 from server.service.no_engine import NoEngine
 from server.service.opening import StoreOpener
+from server.service.reflect import Reflecting
 from server.service.store import OpeningStore
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,10 @@ class Status(Frozen):
 
 
 class Service:
-    """The use cases, by resource: `chat`, `memories`, `files`, `feedback`, `adapters`. Between `start` and `close` it serves."""
+    """The use cases, by resource: `chat`, `memories`, `files`, `feedback`, `reflecting`, `adapters`.
+
+    Between `start` and `close` it serves.
+    """
 
     def __init__(
         self,
@@ -98,6 +103,7 @@ class Service:
             on_settling=lambda: self.announce(),
         )
         self.files = Files(self.home / "files", settings.files.max_bytes)
+        self.rerankers = Rerankers(self.home / "rerankers", settings.agents.rmm)
         self.chat = Chat(
             home=self.home,
             agents=self._models,
@@ -108,9 +114,13 @@ class Service:
             known=known,
             files=self.files,
             trajectory_tokens=settings.log.trajectory_tokens,
+            rerankers=self.rerankers,
         )
+        self.reflecting = Reflecting(self._models, self.engine, self._store, self._log, self.adapters, self.chat.pending, known)
         self.memories = Memories(self._store, self.chat.pending)
-        self.forgetting = Forgetting(self.home, self._store, self.files, self._log, registry, self.chat.pending, self.chat.quiet)
+        self.forgetting = Forgetting(
+            self.home, self._store, self.files, self._log, registry, self.chat.pending, self.chat.quiet, self.rerankers
+        )
         self.auditing = Auditing(self.home, self._store, self.memories, self.forgetting, self.chat.pending)
         self.feedback = FeedbackBook(self._log, known, kept=settings.log.enabled)
         self._watching: asyncio.Task[None] | None = None
@@ -134,6 +144,7 @@ class Service:
         """Finish what was promised, for a bounded time, and let go of everything."""
         async with AsyncExitStack() as parts:  # closed from the last to the first, each even if another fails
             parts.push_async_callback(asyncio.to_thread, self._log.close)
+            parts.push_async_callback(asyncio.to_thread, self.rerankers.close)
             parts.push_async_callback(self._store.close)
             parts.push_async_callback(self._opener.close)
             if self._owns_engine:

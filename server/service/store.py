@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
+from memory_store.embedders.base import Embedded, EmbeddingStore
 from recollect.audit import AuditOptions, StoreAudit, Tell
 from recollect.memory import Applied, Filters, Kind, MemoryRecord, MemoryWrite, Namespace, NamespaceStats, Ranking, SearchHit, SearchMode
 from recollect.stores import LocalStore, MemoryStore
@@ -94,6 +95,11 @@ class OpeningStore:
 
     async def drop(self, namespace: Namespace) -> Sequence[MemoryRecord]:
         return await (await self._store()).drop(namespace)
+
+    async def embed(self, texts: Sequence[str]) -> Embedded | None:
+        """The vectors of texts in the space that is searched; None where the store has no embedder. Raises EmbedderError."""
+        store = await self._store()
+        return await store.embed(texts) if isinstance(store, EmbeddingStore) else None
 
     async def close(self) -> None:
         """Close the store; wait for its opening if that goes on."""

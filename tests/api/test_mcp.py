@@ -123,7 +123,7 @@ async def test_status_names_the_agents(tmp_path: Path) -> None:
     async with connected(tmp_path) as (client, _):
         status = await call(client, "get_status")
         assert status["ready"] is True
-        assert status["agents"] == ["memory", "reader", "memory-r1", "scripted"]
+        assert status["agents"] == ["memory", "reader", "memory-r1", "rmm", "scripted"]
 
 
 @pytest.mark.parametrize(

@@ -118,5 +118,5 @@ class Case:
     def told(self) -> str:
         """All that it was given to remember: the conversation, or the document."""
         if self.task.kind == "reading":
-            return document.BETWEEN.join(part for part in document.split(self.task.request).document if isinstance(part, str))
+            return document.told(document.split(self.task.request).document)
         return "".join(message.content for turn in self.task.conversation for message in turn.messages)

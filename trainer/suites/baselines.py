@@ -76,7 +76,7 @@ class Baseline:
         """Answer with what is shown; of a document in the request, passages."""
         reading = document.split(request.messages)
         if reading.document and self.shown in ("text", "dense"):
-            await self._keep(passages(reading.document, self.passage_chars), ctx)
+            await self._keep(passages(document.told(reading.document), self.passage_chars), ctx)
         memories = await self._chosen(reading.question, ctx)
         if reading.document:
             events = self._read(reading, memories, request, ctx)
@@ -130,7 +130,7 @@ class Baseline:
         self, reading: Reading, memories: Sequence[Recalled], request: AgentRequest, ctx: AgentContext
     ) -> AsyncGenerator[StreamEvent, None]:
         told = [m.text for m in memories]
-        text = "\n".join([*told, reading.document] if self.shown == "all" else told)
+        text = "\n".join([*told, document.told(reading.document)] if self.shown == "all" else told)
         policy = ctx.policies[self.answerer.alias]
         while True:
             messages = self.read_prompt.render(question=reading.question, memory=text or self.read_prompt.empty_memory)
@@ -138,6 +138,7 @@ class Baseline:
                 ctx.engine.chat(messages, policy=policy, sampling=request.sampling, stream=request.stream, salt=ctx.salt),
                 role=READER,
                 policy=policy,
+                alias=self.answerer.alias,
                 sampling=request.sampling,
                 messages=messages,
                 retrieved=[m.ref for m in memories],

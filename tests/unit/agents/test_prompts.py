@@ -20,6 +20,10 @@ FIELDS = {
     "read_question_free": {"memory", "section"},
     "manage": {"memories", "fact"},
     "distill": {"memories", "question"},
+    "rmm_answer": {"memories", "question"},
+    "rmm_topics": {"speaker", "turns"},
+    "rmm_merge": {"memories", "summary"},
+    "rmm_rerank": {"memories", "question", "limit"},
 }
 ALL_PACKS = sorted(path.name for path in PACKS.iterdir() if path.is_dir() and not path.name.startswith("_"))
 PROMPTS = [(path.parent.name, path.stem) for path in sorted(PACKS.glob("*/*.yaml"))]

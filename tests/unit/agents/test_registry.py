@@ -22,24 +22,26 @@ from server.agents.prompts import Prompt, load_prompt
 from server.agents.registry import build_agent, build_agents
 from server.agents.retriever import Recalled
 from server.agents.wiring import MODULES, ModuleOptions, Wiring, flow, module
+from server.engines.base import Sampling
 from tests.unit.agents.cases import HOME, ask, context, engine, request
 
 
 @pytest.mark.parametrize("pack", ["compact", "default"])
 def test_the_agents_are_built_by_their_model_names(pack: str) -> None:
     agents = build_agents(AgentSettings(policy="mine"), pack)
-    assert {name: agent.id for name, agent in agents.items()} == {name: name for name in ("memory", "reader", "memory-r1")}
+    assert {name: agent.id for name, agent in agents.items()} == {name: name for name in ("memory", "reader", "memory-r1", "rmm")}
     assert {name: sorted(agent.aliases) for name, agent in agents.items()} == {
         "memory": ["mine"],
         "reader": ["mine"],
         "memory-r1": ["memory-answer", "memory-manager"],
+        "rmm": ["mine"],
     }
 
 
 def test_a_taken_name_and_an_unknown_one_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="'reading' already"):
         flow("reading")(reader.build)
-    with pytest.raises(ConfigurationError, match="known agents: memory, memory-r1, reader"):
+    with pytest.raises(ConfigurationError, match="known agents: memory, memory-r1, reader, rmm"):
         build_agent("nobody", AgentSettings(), "compact")
     with pytest.raises(ConfigurationError, match="known packs"):
         build_agents(AgentSettings(), "nope")
@@ -50,7 +52,7 @@ def test_an_agent_of_ones_own_is_a_file(tmp_path: Path) -> None:
         "id: second-reader\nflow: reading\npolicy: mine\nmodules:\n  reader: {use: recurrent, section_tokens: 40}\n"
     )
     agents = build_agents(AgentSettings(folders=(tmp_path,)), "compact")
-    assert set(agents) == {"memory", "memory-r1", "reader", "second-reader"}
+    assert set(agents) == {"memory", "memory-r1", "reader", "rmm", "second-reader"}
     assert agents["second-reader"].aliases == {"mine"}
     assert agents["second-reader"].config_hash != agents["reader"].config_hash
     assert set(build_agents(AgentSettings(), "compact", [tmp_path])) == set(agents)
@@ -102,7 +104,7 @@ async def test_an_agents_own_modules_are_called_in_their_places(tmp_path: Path) 
         def build(cls, options: Options, wiring: Wiring) -> LastFirst:
             return cls(options.keep)
 
-        async def rerank(self, query: str, candidates: Sequence[Recalled], ctx: AgentContext) -> list[Recalled]:
+        async def rerank(self, query: str, candidates: Sequence[Recalled], ctx: AgentContext, *, sampling: Sampling) -> list[Recalled]:
             seen.append(f"reranked {len(candidates)} for {query}")
             return list(reversed(candidates))[: self.keep]
 

@@ -1,0 +1,97 @@
+"""Reflection at a session's end: the agent `rmm` turns what was said into topic memories, and the log tells how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from recollect.errors import NotFound, RecollectError
+from recollect.events import LogEvent
+from recollect.log import LogWriter
+from recollect.memory import LOCAL_TENANT, MemoryRecord, Namespace
+from recollect.stores import MemoryStore
+from recollect.trajectory import Trajectory
+from server.adapters import Adapters
+from server.agents.base import Agent, AgentContext
+from server.agents.recorder import Recorder
+from server.agents.rmm.agent import RmmAgent
+from server.engines.base import Engine
+from server.service.ids import new_id
+from server.service.known import KnownTrajectories
+from server.service.pending import PendingWrites
+
+CHANNEL = "reflection"
+
+
+class Reflecting:
+    """The use case `reflect`: called when a session has ended. Nothing calls it by itself yet (no `X-Session-Done`, no idle time)."""
+
+    def __init__(
+        self,
+        agents: Callable[[], Mapping[str, Agent]],
+        engine: Engine,
+        store: MemoryStore,
+        log: LogWriter,
+        adapters: Adapters,
+        pending: PendingWrites,
+        known: KnownTrajectories,
+    ) -> None:
+        self._agents = agents
+        self._engine = engine
+        self._store = store
+        self._log = log
+        self._adapters = adapters
+        self._pending = pending
+        self._known = known
+
+    async def reflect(self, namespace: Namespace, session: str, agent_id: str = "rmm") -> Sequence[MemoryRecord]:
+        """Reflect on a session; returns the topic memories that it wrote or changed. Repeating it is harmless.
+
+        One trajectory is logged for it, also of a failure. Raises NotFound for an agent that does not reflect, EngineError, Conflict.
+        """
+        agent = self._agents().get(agent_id)
+        if not isinstance(agent, RmmAgent):
+            raise NotFound(f"no agent {agent_id!r} that reflects; call it with the id of an `rmm` agent", param="agent")
+        pins = self._adapters.pin(agent.aliases)
+        context = AgentContext(
+            engine=self._engine,
+            store=self._store,
+            namespace=namespace,
+            policies=pins.policies,
+            recorder=Recorder(trajectory_id=new_id()),
+            channel=CHANNEL,
+            salt=None if namespace.tenant == LOCAL_TENANT else namespace.tenant,
+            session=session,
+            at=datetime.now(UTC),
+        )
+        seq, failure = await self._store.seq(namespace), None
+        try:
+            async with self._pending.alone(namespace):
+                return await agent.reflect(session, context)
+        except RecollectError as exc:
+            failure = f"{type(exc).__name__}: {exc.message}"
+            raise
+        finally:
+            pins.release()
+            if context.recorder.steps:
+                await self._logged(agent, session, seq, context, failure)
+
+    async def _logged(self, agent: Agent, session: str, seq: int, ctx: AgentContext, failure: str | None) -> None:
+        key = str(ctx.namespace)
+        trajectory = Trajectory(
+            id=ctx.recorder.trajectory_id,
+            tenant=ctx.namespace.tenant,
+            namespace=key,
+            session=session,
+            agent=agent.id,
+            agent_config_hash=agent.config_hash,
+            request=[],
+            memory_seq_before={key: seq},
+            memory_seq_after={key: await self._store.seq(ctx.namespace)},
+            steps=list(ctx.recorder.steps),
+            error=failure,
+            trainable=ctx.engine.exact,
+        )
+        body = trajectory.model_dump(mode="json")
+        await self._log.log(LogEvent(event_id=new_id(), trajectory_id=trajectory.id, kind="trajectory", body=body))
+        self._known.add(trajectory.id)
