@@ -66,7 +66,7 @@ def load(path: Path) -> AgentConfig:
 def found(folders: Iterable[Path]) -> dict[str, tuple[AgentConfig, Path]]:
     """All agents of the shipped folder and of others, by id. Raises ConfigurationError for a bad file, or two of one id."""
     agents: dict[str, tuple[AgentConfig, Path]] = {}
-    for path in [file for folder in (SHIPPED, *folders) for file in sorted(folder.glob("*.yaml"))]:
+    for path in [file for folder in (SHIPPED, *folders) for file in sorted(folder.glob("*.yaml"), key=lambda f: f.stem)]:
         config = load(path)
         if config.id in agents:
             raise ConfigurationError(f"{path} and {agents[config.id][1]} both define an agent {config.id!r}; choose another id", param="id")

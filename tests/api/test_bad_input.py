@@ -16,7 +16,7 @@ USER = {"role": "user", "content": "hello"}
 IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}
 
 CHAT: dict[str, tuple[dict[str, Any], int, str, str]] = {
-    "unknown model": ({"model": "gpt-5"}, 404, "model", "memory, reader, memory-r1"),
+    "unknown model": ({"model": "gpt-5"}, 404, "model", "memory, memory-r1, reader, rmm"),
     "no model": ({"model": None}, 400, "model", "string"),
     "no messages": ({"messages": []}, 400, "messages", "at least 1 item"),
     "messages of a wrong type": ({"messages": "hello"}, 400, "messages", "list"),

@@ -166,7 +166,7 @@ async def test_the_reader_takes_the_last_text_part_as_its_question(tmp_path: Any
 
 async def test_models_lists_the_agents_first(served: Served) -> None:
     models = [model.id async for model in served.openai.models.list()]
-    assert models == ["memory", "reader", "memory-r1", "rmm", "scripted"]
+    assert models == ["memory", "memory-r1", "reader", "rmm", "scripted"]
     assert (await served.openai.models.retrieve("reader")).id == "reader"
 
 

@@ -123,7 +123,7 @@ async def test_status_names_the_agents(tmp_path: Path) -> None:
     async with connected(tmp_path) as (client, _):
         status = await call(client, "get_status")
         assert status["ready"] is True
-        assert status["agents"] == ["memory", "reader", "memory-r1", "rmm", "scripted"]
+        assert status["agents"] == ["memory", "memory-r1", "reader", "rmm", "scripted"]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ async def test_status_names_the_agents(tmp_path: Path) -> None:
         ("add_memory", {"text": "x", "namespace": "A B/c"}, "user/42"),
         ("add_memory", {"text": "x" * 32_769}, "text has 32769 characters, at most 32768"),
         ("delete_memory", {"id": "mem_1"}, "no memory 'mem_1'"),
-        ("ask_agent", {"question": "x", "agent": "gpt-5"}, "agent: no model 'gpt-5'; this server has: memory, reader, memory-r1"),
+        ("ask_agent", {"question": "x", "agent": "gpt-5"}, "agent: no model 'gpt-5'; this server has: memory, memory-r1, reader, rmm"),
         ("ask_agent", {"question": "x", "session": "a b"}, "session must be 1 to 128 printable"),
         ("ask_agent", {"question": "x" * 100_001}, "question: String should have at most 100000 characters"),
         ("ask_agent", {"question": "x", "document": 7}, "document: Input should be a valid string"),

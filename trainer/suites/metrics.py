@@ -8,21 +8,12 @@ from recollect.errors import ConfigurationError
 from recollect.trajectory import Trajectory
 from trainer.environments.tasks import Task
 from trainer.evaluate import matched
+from trainer.rewards.containment import contains_all, contains_any
 from trainer.rewards.exact_match import boxed, boxed_exact_match, exact_match, normalised
 from trainer.rewards.f1 import token_f1
 from trainer.suites.suite import TASK, Suite
 
 Metric = Callable[[str, Sequence[str]], float]
-
-
-def contains_all(answer: str, gold: Sequence[str]) -> float:
-    """The share of gold strings that the answer contains, whatever their case (RULER's string_match_all, arXiv 2404.06654)."""
-    return sum(g.lower() in answer.lower() for g in gold) / len(gold)
-
-
-def contains_any(answer: str, gold: Sequence[str]) -> float:
-    """1.0 if the answer contains one of the gold strings (RULER's string_match_part, which it uses for questions)."""
-    return float(any(g.lower() in answer.lower() for g in gold))
 
 
 def boxed_all(answer: str, gold: Sequence[str]) -> float:

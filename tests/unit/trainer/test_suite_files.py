@@ -50,7 +50,7 @@ def test_memfactory_on_the_seed_model_has_the_papers_protocol(tmp_path: Path) ->
     sets = {name: [task for task in tasks if task.labels["set"] == name] for name in ("reading 3", "reading 6", "frequent")}
     assert {name: len(of) for name, of in sets.items()} == {"reading 3": 128, "reading 6": 128, "frequent": 128}
     assert [task.labels["domain"] for of in sets.values() for task in of[:1]] == ["in", "in", "out"]
-    lengths = [len(document.split(of[0].request).document) for of in (sets["reading 3"], sets["reading 6"])]
+    lengths = [len(document.told(document.split(of[0].request).document)) for of in (sets["reading 3"], sets["reading 6"])]
     assert lengths[1] > 1.5 * lengths[0]
 
 
@@ -105,7 +105,7 @@ def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"no column 'ruler'; the suite has: score"):
         metrics_of(suite(sets=[{"name": "one", "source": "dialogue", "metrics": {"ruler": "f1"}}]))
     settings = load(None, [f"home={tmp_path}"], {})
-    with pytest.raises(ConfigurationError, match=r"no agent 'baseline'; known agents: full-context, memory, no-memory"):
+    with pytest.raises(ConfigurationError, match=r"no agent 'baseline'; known agents: full-context, memory, memory-r1, no-memory"):
         Plan.of(suite(baselines=["baseline"]), settings)
     with pytest.raises(NotFound, match="write base, current or"):
         Plan.of(suite(policies=["v3"]), settings)
@@ -149,7 +149,7 @@ def test_rows_of_a_file_become_documents_to_read(tmp_path: Path) -> None:
     content = json.dumps([row, row | {"index": 8}])
     found = tasks_of(rows(tmp_path, content, gold="first").sets, tmp_path)
     assert [task.id for task in found] == ["prepared-rows-7", "prepared-rows-8"]
-    assert document.split(found[0].request) == ("What?", "A text.")
+    assert document.split(found[0].request) == ("What?", ("A text.",))
     assert (found[0].gold, found[0].labels["documents"]) == (("red",), "50")
     assert tasks_of(rows(tmp_path, content).sets, tmp_path, limit=1)[0].gold == ("red", "blue")
 
