@@ -27,9 +27,9 @@ CORRECTION = " ".join(WORDS[::2])
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the example installed, on the path of every process that the test starts."""
     target = tmp_path / "site"
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(EXAMPLE)], check=True, timeout=300
-    )
+    # The environment has no pip of its own; that of the interpreter below it knows the machine's index, as in scripts/setup.
+    pip = [str(Path(sys.base_prefix) / "bin" / "python3"), "-m", "pip"]
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", str(target), str(EXAMPLE)], check=True, timeout=300)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(target), os.environ.get("PYTHONPATH", "")]))
     return target
 
