@@ -13,6 +13,7 @@ from recollect.memory import Filters, MemoryRecord, MemoryWrite
 from recollect.settings import AgentSettings
 from recollect.trajectory import MemoryOp, Step
 from server.agents import operations
+from server.agents.asking import asked
 from server.agents.base import AgentContext, AgentRequest
 from server.agents.dates import dated
 from server.agents.fence import Fence
@@ -71,19 +72,8 @@ class Updater:
     async def _decide(self, turn: str, request: AgentRequest, ctx: AgentContext) -> Step:
         related = await self.retriever.search(turn, ctx)
         messages = self.prompt.render(memories=self._numbered(related), turn=turn)
-        policy = ctx.policies[self.alias]
         sampling = inner(request.sampling, operations.max_tokens(self.prompt))
-        async for _ in ctx.recorder.call(
-            ctx.engine.chat(messages, policy=policy, sampling=sampling, salt=ctx.salt),
-            role=ROLE,
-            policy=policy,
-            alias=self.alias,
-            sampling=sampling,
-            messages=messages,
-            retrieved=[m.ref for m in related],
-        ):
-            pass
-        return ctx.recorder.of_role(ROLE)[0]
+        return await asked(self.alias, messages, ctx, role=ROLE, sampling=sampling, retrieved=[m.ref for m in related])
 
     async def _commit(self, step: Step, ctx: AgentContext) -> None:
         wanted = operations.parse(step.text, self.prompt.format)

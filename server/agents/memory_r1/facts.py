@@ -9,6 +9,7 @@ from typing import ClassVar
 from recollect.memory import MAX_TEXT
 from recollect.settings import AgentSettings
 from recollect.trajectory import Step
+from server.agents.asking import asked
 from server.agents.base import AgentContext, AgentRequest
 from server.agents.dates import dated
 from server.agents.modules import Fact
@@ -60,12 +61,7 @@ class FactExtractor:
 
     async def _call(self, turn: str, request: AgentRequest, ctx: AgentContext) -> Step:
         messages = self.prompt.render(turn=turn)
-        policy = ctx.policies[self.alias]
-        sampling = inner(request.sampling, MAX_TOKENS)
-        chunks = ctx.engine.chat(messages, policy=policy, sampling=sampling, salt=ctx.salt)
-        async for _ in ctx.recorder.call(chunks, role=ROLE, policy=policy, alias=self.alias, sampling=sampling, messages=messages):
-            pass
-        return ctx.recorder.of_role(ROLE)[-1]
+        return await asked(self.alias, messages, ctx, role=ROLE, sampling=inner(request.sampling, MAX_TOKENS))
 
 
 def facts_in(text: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from recollect.errors import ContextTooLong
 from recollect.memory import MemoryRecord
 from recollect.trajectory import Step
+from server.agents.asking import asked
 from server.agents.base import AgentContext
 from server.agents.fence import Fence
 from server.agents.prompts import Prompt
@@ -74,17 +75,7 @@ class TopicExtractor:
     async def _called(self, turns: Sequence[MemoryRecord], speaker: Speaker, ctx: AgentContext) -> Step:
         lines = [f"{number} {said_by(turn)}: {words(self.fence.defuse(turn.text))}" for number, turn in enumerate(turns)]
         messages = self.prompt.render(speaker=speaker, turns="\n".join(lines))
-        policy, sampling = ctx.policies[self.alias], inner(Sampling(temperature=0.0), MAX_TOKENS)
-        async for _ in ctx.recorder.call(
-            ctx.engine.chat(messages, policy=policy, sampling=sampling, salt=ctx.salt),
-            role=ROLE,
-            policy=policy,
-            alias=self.alias,
-            sampling=sampling,
-            messages=messages,
-        ):
-            pass
-        return ctx.recorder.steps[-1]
+        return await asked(self.alias, messages, ctx, role=ROLE, sampling=inner(Sampling(temperature=0.0), MAX_TOKENS))
 
 
 def parse(text: str, count: int) -> list[tuple[str, list[int]]] | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from recollect.memory import MemoryRecord
 from recollect.trajectory import MemoryRef
+from server.agents.asking import asked
 from server.agents.base import AgentContext
 from server.agents.fence import Fence
 from server.agents.prompts import Prompt
@@ -45,18 +46,10 @@ class TopicMerger:
         """
         memories = "\n".join(f"[{i}] {words(self.fence.defuse(record.text))}" for i, record in enumerate(similar, start=1))
         messages = self.prompt.render(memories=memories, summary=words(self.fence.defuse(topic)))
-        policy, sampling = ctx.policies[self.alias], inner(Sampling(temperature=0.0), MAX_TOKENS)
-        async for _ in ctx.recorder.call(
-            ctx.engine.chat(messages, policy=policy, sampling=sampling, salt=ctx.salt),
-            role=ROLE,
-            policy=policy,
-            alias=self.alias,
-            sampling=sampling,
-            messages=messages,
-            retrieved=[MemoryRef(id=record.id, content_hash=record.content_hash) for record in similar],
-        ):
-            pass
-        return parse(ctx.recorder.steps[-1].text, len(similar))
+        refs = [MemoryRef(id=record.id, content_hash=record.content_hash) for record in similar]
+        sampling = inner(Sampling(temperature=0.0), MAX_TOKENS)
+        step = await asked(self.alias, messages, ctx, role=ROLE, sampling=sampling, retrieved=refs)
+        return parse(step.text, len(similar))
 
 
 def parse(text: str, count: int) -> Merge | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, cast
 
+from server.agents.asking import asked
 from server.agents.base import AgentContext
 from server.agents.fence import Fence
 from server.agents.prompts import Prompt, load_prompt
@@ -59,18 +60,8 @@ class PolicyReranker:
             return []
         memories = "\n".join(f"[{i}] {words(self.fence.defuse(m.text))}" for i, m in enumerate(shown, start=1))
         messages = self.prompt.render(memories=memories, question=query, limit=str(limit))
-        policy, own = ctx.policies[self.alias], inner(sampling, MAX_TOKENS)
-        async for _ in ctx.recorder.call(
-            ctx.engine.chat(messages, policy=policy, sampling=own, salt=ctx.salt),
-            role=ROLE,
-            policy=policy,
-            alias=self.alias,
-            sampling=own,
-            messages=messages,
-            retrieved=[m.ref for m in shown],
-        ):
-            pass
-        step = ctx.recorder.of_role(ROLE)[-1]
+        own = inner(sampling, MAX_TOKENS)
+        step = await asked(self.alias, messages, ctx, role=ROLE, sampling=own, retrieved=[m.ref for m in shown])
         numbers = chosen_ids(step.text, len(shown), limit)
         if numbers is None:
             return in_order(sorted(shown, key=lambda m: m.score, reverse=True)[:limit])
