@@ -12,7 +12,7 @@ from recollect.stores import MemoryStore
 from recollect.trajectory import Trajectory, TrajectoryGroup
 from server.agents.base import Agent
 from server.engines.base import Engine, Sampling
-from trainer.environments.base import Environment
+from trainer.environments.base import Environment, Told
 from trainer.environments.tasks import Task
 from trainer.rewards.case import Scoring
 from trainer.rewards.judge import Judge
@@ -64,11 +64,26 @@ class Rollouts:
             raise EngineError(f"all {len(done)} rollouts failed; the first: {done[0].error}")
         return [TrajectoryGroup(task_id=task.id, trajectories=list(done[i * size : (i + 1) * size])) for i, task in enumerate(tasks)]
 
-    async def one(self, task: Task, policy: Policy, sampling: Sampling) -> Trajectory:
-        """One scored rollout on a fork of its own. A failure of the agent is data; the store's when it forks is raised."""
+    async def one(self, task: Task, policy: Policy, sampling: Sampling, told: Told | None = None) -> Trajectory:
+        """One scored rollout on a fork of its own. A failure of the agent is data; the store's when it forks is raised.
+
+        `told`: the task's conversation, as this agent was told it before.
+        """
+        environment = await self._environment(task, policy, sampling, told)
+        trajectory = await environment.run(self.agents[task.agent])
+        return trajectory.model_copy(update={"rewards": await environment.score(trajectory)})
+
+    async def tell(self, task: Task, policy: Policy, sampling: Sampling) -> Told:
+        """Tell an agent the task's conversation, for all tasks that are asked of it."""
+        return await (await self._environment(task, policy, sampling, None)).tell(self.agents[task.agent])
+
+    async def _environment(self, task: Task, policy: Policy, sampling: Sampling, told: Told | None) -> Environment:
         agent = self.agents[task.agent]
-        fork = await self.store.fork(task.namespace, as_of=task.as_of or 0)
-        environment = Environment(
+        if told is None:
+            fork = await self.store.fork(task.namespace, as_of=task.as_of or 0)
+        else:
+            fork = await told.memory.fork(task.namespace)
+        return Environment(
             task=task,
             fork=fork,
             engine=self.engine,
@@ -77,6 +92,5 @@ class Rollouts:
             weights=self.weights,
             scoring=self.scoring,
             judge=self.judge,
+            told=told,
         )
-        trajectory = await environment.run(agent)
-        return trajectory.model_copy(update={"rewards": await environment.score(trajectory)})

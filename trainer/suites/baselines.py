@@ -16,6 +16,7 @@ from recollect.errors import ContextTooLong
 from recollect.memory import MAX_TEXT, MemoryRecord, MemoryWrite
 from recollect.messages import last_user_text, user
 from recollect.settings import AgentSettings
+from recollect.trajectory import MemoryOp
 from server.agents import document
 from server.agents.answerer import Answerer
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
@@ -113,6 +114,7 @@ class Baseline:
             for position, text in enumerate(texts)
         ]
         await ctx.store.apply(ctx.namespace, writes)
+        ctx.recorder.amend(step, memory_ops=[MemoryOp(op="add", id=write.id, text=write.text) for write in writes])
 
     async def _chosen(self, question: str, ctx: AgentContext) -> list[Recalled]:
         """What is shown, oldest first."""

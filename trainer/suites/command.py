@@ -24,7 +24,7 @@ from trainer.rollout import Rollouts
 from trainer.suites.baselines import baselines
 from trainer.suites.contender import OWN, Contender, contenders, version_of
 from trainer.suites.engines import loaded, opened_engine
-from trainer.suites.metrics import metrics_of
+from trainer.suites.metrics import metrics_of, rewards_of
 from trainer.suites.results import Result, ResultFolder
 from trainer.suites.runs import Runs
 from trainer.suites.sources import tasks_of
@@ -113,7 +113,8 @@ async def carry_out(plan: Plan, folder: ResultFolder, *, url: str | None, concur
             loaded(engine, names, registry) as policies,
         ):
             begin(runs.total, runs.total - left)
-            await runs.run(Rollouts(engine, store, plan.agents, concurrency), policies, folder, told)
+            rollouts = Rollouts(engine, store, plan.agents, concurrency, rewards_of(plan.columns), suite.scoring)
+            await runs.run(rollouts, policies, folder, told)
 
 
 @asynccontextmanager

@@ -1,4 +1,7 @@
-"""Metrics of a suite: functions from an answer and its gold answers to a score in [0, 1]. They are reported, not trained on."""
+"""Metrics of a suite: functions from an answer and its gold answers to a score in [0, 1], or rewards by their names.
+
+They are reported, not trained on.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from recollect.errors import ConfigurationError
 from recollect.trajectory import Trajectory
 from trainer.environments.tasks import Task
 from trainer.evaluate import matched
+from trainer.rewards.catalogue import MEASURES
 from trainer.rewards.containment import contains_all, contains_any
 from trainer.rewards.exact_match import boxed, boxed_exact_match, exact_match, normalised
 from trainer.rewards.f1 import token_f1
+from trainer.rewards.weights import RewardWeights
 from trainer.suites.suite import TASK, Suite
 
 Metric = Callable[[str, Sequence[str]], float]
@@ -40,8 +45,8 @@ def metrics_of(suite: Suite) -> dict[str, dict[str, str]]:
     found = {one.name: {**suite.metrics, **one.metrics} for one in suite.sets}
     for name, columns in found.items():
         for column, metric in columns.items():
-            if metric != TASK and metric not in METRICS:
-                known = ", ".join(sorted([TASK, *METRICS]))
+            if metric not in (TASK, *METRICS, *MEASURES):
+                known = ", ".join(sorted({TASK, *METRICS, *MEASURES}))
                 raise ConfigurationError(f"set {name!r}: no metric {metric!r}; known metrics: {known}", param=f"metrics.{column}")
             if column not in suite.metrics:
                 columns = ", ".join(suite.metrics)
@@ -49,11 +54,22 @@ def metrics_of(suite: Suite) -> dict[str, dict[str, str]]:
     return found
 
 
+def rewards_of(columns: Mapping[str, Mapping[str, str]]) -> RewardWeights:
+    """The rewards that the columns need, each of weight 1: nothing is trained on their sum."""
+    named = {metric for of_set in columns.values() for metric in of_set.values() if metric in MEASURES and metric not in METRICS}
+    return RewardWeights.model_validate({"format": 0.0} | dict.fromkeys(sorted(named), 1.0))
+
+
 def scores(task: Task, trajectory: Trajectory, columns: Mapping[str, str]) -> dict[str, float | None]:
     """The score of each column; None for what failed or could not be scored."""
     if trajectory.error is not None:
         return dict.fromkeys(columns)
-    return {
-        column: matched(trajectory) if metric == TASK else METRICS[metric](trajectory.answer, task.gold)
-        for column, metric in columns.items()
-    }
+    return {column: _score(metric, task, trajectory) for column, metric in columns.items()}
+
+
+def _score(metric: str, task: Task, trajectory: Trajectory) -> float | None:
+    if metric == TASK:
+        return matched(trajectory)
+    if metric in METRICS:
+        return METRICS[metric](trajectory.answer, task.gold)
+    return next((reward.score for reward in trajectory.rewards if reward.name == metric), None)

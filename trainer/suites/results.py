@@ -20,7 +20,7 @@ from recollect.errors import Conflict, NotFound
 from recollect.model import Record
 from trainer.suites.contender import Contender
 
-CONFIG, RESULTS, LOCK = "config.json", "results.jsonl", "lock"
+CONFIG, RESULTS, TOLD, LOCK = "config.json", "results.jsonl", "told.jsonl", "lock"
 
 
 class Key(NamedTuple):
@@ -32,7 +32,8 @@ class Key(NamedTuple):
 
 
 class Result(Record):
-    """One run. `scores` by column, None for what was not scored; `error` if it failed. Tokens are of all model calls."""
+    """One run. `scores` by column, None for what was not scored; `error` if it failed. Tokens and calls are those of the question:
+    what telling its conversation took is `Conversation`'s."""
 
     agent: str
     policy: str
@@ -46,7 +47,7 @@ class Result(Record):
     prompt_tokens: int
     completion_tokens: int
     seconds: float
-    """From the first turn that was remembered to the end of the answer, while other runs were going on."""
+    """From the question to the end of the answer, while other runs were going on."""
 
     @property
     def contender(self) -> Contender:
@@ -60,6 +61,30 @@ class Result(Record):
     def tokens(self) -> int:
         """Read and written."""
         return self.prompt_tokens + self.completion_tokens
+
+
+class Conversation(Record):
+    """A conversation as a contender was told it, for all questions that were asked of it."""
+
+    agent: str
+    policy: str
+    conversation: str
+    """sha256 of what was said."""
+    repeat: int
+    turns: int
+    memories: int
+    """That were current after it."""
+    operations: dict[str, int]
+    """Memory operations by kind; those that were not applied or not well-formed by themselves."""
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    error: str | None = None
+
+    @property
+    def contender(self) -> Contender:
+        return Contender(self.agent, self.policy)
 
 
 class ResultFolder:
@@ -117,6 +142,20 @@ class ResultFolder:
         with (self.path / RESULTS).open("a", encoding="utf-8") as file:
             file.write(result.model_dump_json() + "\n")
 
+    def note(self, told: Conversation) -> None:
+        """Add the figures of a conversation that was told."""
+        with (self.path / TOLD).open("a", encoding="utf-8") as file:
+            file.write(told.model_dump_json() + "\n")
+
+    def told(self) -> list[Conversation]:
+        """The conversations that were told, the latest telling of each. A last line that was cut off is left out."""
+        try:
+            lines = (self.path / TOLD).read_text("utf-8").splitlines(keepends=True)
+        except FileNotFoundError:
+            return []
+        found = [Conversation.model_validate_json(line) for line in lines if line.endswith("\n")]
+        return list({(one.contender, one.conversation, one.repeat): one for one in found}.values())
+
     def _begin(self, config: Mapping[str, Any]) -> None:
         file = self.path / CONFIG
         if not file.exists():
@@ -134,12 +173,10 @@ class ResultFolder:
 
     def _drop_torn_line(self) -> None:
         """Cut off what a killed process left of its last line, so that the next one begins a line."""
-        file = self.path / RESULTS
-        if not file.exists():
-            return
-        content = file.read_bytes()
-        if content and not content.endswith(b"\n"):
-            os.truncate(file, content.rfind(b"\n") + 1)
+        for file in (self.path / RESULTS, self.path / TOLD):
+            content = file.read_bytes() if file.exists() else b""
+            if content and not content.endswith(b"\n"):
+                os.truncate(file, content.rfind(b"\n") + 1)
 
 
 def _differences(before: object, after: object, name: str = "") -> list[str]:

@@ -16,6 +16,7 @@ from trainer.rollout import Rollouts
 from trainer.suites.contender import OWN, Contender
 from trainer.suites.metrics import scores
 from trainer.suites.results import Key, Result, ResultFolder
+from trainer.suites.telling import Tellings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,14 @@ class Runs:
         `policies` gives what samples under a contender's policy name. Raises what the store raises when it forks; an engine that
         fails is a result. Cancelled, it keeps what was appended.
         """
-        waiting = iter(self.left(folder))
+        left = self.left(folder)
+        waiting = iter(left)
+        tellings = Tellings(rollouts, policies, self.sampling, self.seed, folder.note)
+        tellings.expect(left)
 
         async def work() -> None:
             for key, task in waiting:
-                result = await self._one(key, task, rollouts, policies[key.contender.policy])
+                result = await self._one(key, task, rollouts, policies[key.contender.policy], tellings)
                 folder.append(result)
                 told(result)
 
@@ -59,6 +63,8 @@ class Runs:
                     group.create_task(work())
         except ExceptionGroup as several:
             raise several.exceptions[0] from several
+        finally:
+            await tellings.close()
 
     def _all(self) -> Iterator[tuple[Key, Task]]:
         for repeat in range(self.repeats):
@@ -66,18 +72,23 @@ class Runs:
                 for contender in self.contenders:
                     yield Key(contender, task.id, repeat), task
 
-    async def _one(self, key: Key, task: Task, rollouts: Rollouts, policy: Policy) -> Result:
+    async def _one(self, key: Key, task: Task, rollouts: Rollouts, policy: Policy, tellings: Tellings) -> Result:
         agent = key.contender.agent
         # The seed is the same for all contenders: what is compared differs in nothing else.
         sampling = replace(self.sampling, seed=zlib.crc32(f"{self.seed}/{task.id}/{key.repeat}".encode()))
         asked = task if agent == OWN else task.model_copy(update={"agent": agent})
+        said = await tellings.of(key, task)
         clock = time.perf_counter()
-        trajectory = await rollouts.one(asked, policy, sampling)
-        return _result(key, task, trajectory, time.perf_counter() - clock, self.columns[task.labels["set"]])
+        trajectory = await rollouts.one(asked, policy, sampling, said)
+        seconds = time.perf_counter() - clock
+        tellings.done(key, task)
+        return _result(key, task, trajectory, len(said.steps) if said else 0, seconds, self.columns[task.labels["set"]])
 
 
-def _result(key: Key, task: Task, trajectory: Trajectory, seconds: float, columns: Mapping[str, str]) -> Result:
-    used = sum((step.usage for step in trajectory.steps), Usage())
+def _result(key: Key, task: Task, trajectory: Trajectory, num_before: int, seconds: float, columns: Mapping[str, str]) -> Result:
+    """`num_before`: steps of the conversation that was told before, which other questions share."""
+    own = trajectory.steps[num_before:]
+    used = sum((step.usage for step in own), Usage())
     return Result(
         agent=key.contender.agent,
         policy=key.contender.policy,
@@ -87,7 +98,7 @@ def _result(key: Key, task: Task, trajectory: Trajectory, seconds: float, column
         scores=scores(task, trajectory, columns),
         error=trajectory.error,
         answer=trajectory.answer,
-        calls=sum(step.policy is not None for step in trajectory.steps),
+        calls=sum(step.policy is not None for step in own),
         prompt_tokens=used.prompt_tokens,
         completion_tokens=used.completion_tokens,
         seconds=seconds,

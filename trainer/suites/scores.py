@@ -11,7 +11,7 @@ import numpy as np
 from recollect.model import Frozen
 from trainer.evaluate import Difference, mean, paired_difference
 from trainer.suites.contender import Contender
-from trainer.suites.results import Result
+from trainer.suites.results import Conversation, Result
 
 ALL = "all"
 
@@ -63,6 +63,46 @@ class Cell(Frozen):
     @property
     def contender(self) -> Contender:
         return Contender(self.agent, self.policy)
+
+
+class Telling(Frozen):
+    """What a contender made of the conversations that it was told. Sums; `seconds` is the mean of a conversation."""
+
+    agent: str
+    policy: str
+    num_conversations: int
+    num_failed: int
+    turns: int
+    memories: int
+    operations: dict[str, int]
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float | None
+
+    @property
+    def contender(self) -> Contender:
+        return Contender(self.agent, self.policy)
+
+
+def telling_of(told: Sequence[Conversation], contender: Contender) -> Telling | None:
+    """The sums over a contender's conversations; None if it was told none."""
+    chosen = [one for one in told if one.contender == contender]
+    if not chosen:
+        return None
+    return Telling(
+        agent=contender.agent,
+        policy=contender.policy,
+        num_conversations=len(chosen),
+        num_failed=sum(one.error is not None for one in chosen),
+        turns=sum(one.turns for one in chosen),
+        memories=sum(one.memories for one in chosen),
+        operations={kind: sum(one.operations.get(kind, 0) for one in chosen) for kind in chosen[0].operations},
+        calls=sum(one.calls for one in chosen),
+        prompt_tokens=sum(one.prompt_tokens for one in chosen),
+        completion_tokens=sum(one.completion_tokens for one in chosen),
+        seconds=mean([one.seconds for one in chosen]),
+    )
 
 
 def groups(results: Sequence[Result], by: Sequence[str]) -> list[Group]:

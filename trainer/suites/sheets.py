@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from trainer.suites.compare import SECONDS, TOKENS, Change, Comparison
-from trainer.suites.scores import Cell, Interval
+from trainer.suites.scores import Cell, Interval, Telling
 from trainer.suites.summary import Summary
 
 NOTHING = "-"
@@ -37,7 +37,8 @@ def sheets(summary: Summary) -> list[Sheet]:
         ),
         _merged([_score_row(one, summary.columns) for one in summary.cells]),
     )
-    return [scores, *([difference_sheet(summary.comparisons)] if summary.comparisons else [])]
+    told = [_told_sheet(summary.tellings)] if summary.tellings else []
+    return [scores, *told, *([difference_sheet(summary.comparisons)] if summary.comparisons else [])]
 
 
 def difference_sheet(comparisons: Sequence[Comparison]) -> Sheet:
@@ -47,6 +48,25 @@ def difference_sheet(comparisons: Sequence[Comparison]) -> Sheet:
         "paired differences",
         ("from, to", "tasks of", *columns, "pairs"),
         _merged([_difference_row(one, columns) for one in comparisons]),
+    )
+
+
+def _told_sheet(tellings: Sequence[Telling]) -> Sheet:
+    """What was remembered of the conversations, and what that cost: once for all questions."""
+    kinds = list(tellings[0].operations)
+    return Sheet(
+        "conversations told, each once for all its questions",
+        ("agent/policy", "conversations", "failed", "turns", "memories", *kinds, "calls", "tokens read", "written", "mean s"),
+        [
+            (
+                one.contender.name,
+                *(str(count) for count in (one.num_conversations, one.num_failed, one.turns, one.memories)),
+                *(str(one.operations[kind]) for kind in kinds),
+                *(str(count) for count in (one.calls, one.prompt_tokens, one.completion_tokens)),
+                number(one.seconds, 1),
+            )
+            for one in tellings
+        ],
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from recollect.errors import ConfigurationError, NotFound
 from recollect.model import Frozen
 from recollect.settings import parse
+from trainer.rewards.case import Scoring
 
 FOLDER = Path(__file__).parents[2] / "configs" / "suites"
 PRESETS = "presets"
@@ -54,7 +55,9 @@ class Suite(Frozen):
     repeats: int = Field(default=4, ge=1)
     sampling: SuiteSampling = SuiteSampling()
     metrics: dict[str, str] = Field(default={"score": TASK}, min_length=1)
-    """A column of the report, and the metric (trainer/suites/metrics.py) that fills it."""
+    """A column of the report, and the metric (trainer/suites/metrics.py) or reward (docs/rewards.md) that fills it."""
+    scoring: Scoring = Scoring()
+    """What rewards are measured against, such as `k` of evidence_recall."""
     by: tuple[str, ...] = ("set", "type", "category", "length", "sections", "documents")
     """The labels that the report groups by."""
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -7,7 +7,7 @@ from recollect.model import Frozen
 from trainer.suites.compare import Comparison, compare, pairs, within
 from trainer.suites.contender import Contender
 from trainer.suites.results import Result, ResultFolder
-from trainer.suites.scores import Cell, cell, groups
+from trainer.suites.scores import Cell, Telling, cell, groups, telling_of
 from trainer.suites.suite import Suite
 
 
@@ -21,6 +21,7 @@ class Summary(Frozen):
     num_total: int
     num_runs: int
     cells: tuple[Cell, ...]
+    tellings: tuple[Telling, ...]
     comparisons: tuple[Comparison, ...]
 
     @property
@@ -41,6 +42,7 @@ def summarise(folder: ResultFolder) -> Summary:
         num_total=config["num_runs"],
         num_runs=len(results),
         cells=tuple(cell(results, one, group, columns) for group in groups(results, suite.by) for one in known),
+        tellings=tuple(telling for one in known if (telling := telling_of(folder.told(), one))),
         comparisons=tuple(within(results, known, columns, suite.by)),
     )
 
