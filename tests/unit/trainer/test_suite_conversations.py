@@ -49,8 +49,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: ScriptedEngine)
 
     def invoke(form: str, *more: object) -> Result:
         file = tmp_path / f"{form}.yaml"
+        options = f"{{file: locomo_small.json, form: {form}, categories: ['1', '2', '3', '4']}}"
         file.write_text(
-            f"sets: [{{name: small, source: locomo, options: {{file: locomo_small.json, form: {form}, categories: ['1', '2', '3', '4']}}}}]\n"
+            f"sets: [{{name: small, source: locomo, options: {options}}}]\n"
             "repeats: 2\nmetrics: {score: task, evidence: evidence_recall}\nscoring: {k: 10}\nsettings: {agents: {retrieve: 10}}\n"
         )
         arguments = [file, "embedder.kind=hash", "--data", DATA, "--out", tmp_path / "out", "--json", *more]
