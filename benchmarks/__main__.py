@@ -19,6 +19,8 @@ from benchmarks import (
     million,
     namespaces,
     reading,
+    reading_served,
+    reading_ways,
     reranking,
     rollout,
     search,
@@ -36,12 +38,14 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
     "million": million.run,
     "namespaces": namespaces.run,
     "reading": reading.run,
+    "reading-served": reading_served.run,
+    "reading-ways": reading_ways.run,
     "reranking": reranking.run,
     "rollout": rollout.run,
     "search": search.run,
     "writes": writes.run,
 }
-LONG = frozenset({"million", "namespaces", "reading", "search", "writes"})
+LONG = frozenset({"million", "namespaces", "reading", "reading-served", "reading-ways", "search", "writes"})
 """Those that take more than a few minutes: run when they are named, or with `all`."""
 
 

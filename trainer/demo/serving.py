@@ -33,6 +33,13 @@ class Serving:
         self._log = home / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The server's process. Raises ServerFailed before it was started."""
+        if self._process is None:
+            raise ServerFailed("the server was not started")
+        return self._process.pid
+
     def start(self, report: Callable[[str], None], *, timeout_s: float = 300.0) -> None:
         """Start it and wait until it is ready. Raises ServerFailed."""
         self.home.mkdir(parents=True, exist_ok=True)
