@@ -25,6 +25,8 @@ class Evaluation(Frozen):
     kinds: tuple[str, ...]
     sampled: tuple[float | None, ...]
     greedy: tuple[float | None, ...]
+    greedy_answers: tuple[str | None, ...] = ()
+    """None for a rollout that failed."""
     samples_per_task: int
     num_errors: int = 0
     duration_s: float = 0.0
@@ -103,6 +105,7 @@ async def evaluate(
         kinds=tuple(task.kind for task in tasks),
         sampled=tuple(mean(of_task[:-1]) for of_task in scores),
         greedy=tuple(of_task[-1] for of_task in scores),
+        greedy_answers=tuple(None if (last := group.trajectories[-1]).error else last.answer for group in groups),
         samples_per_task=samples_per_task,
         num_errors=sum(t.error is not None for group in groups for t in group.trajectories),
         duration_s=time.perf_counter() - started,

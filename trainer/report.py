@@ -1,4 +1,4 @@
-"""The report of a run: report.json, a PNG with the reward curve and the held-out bars, and a table for the terminal."""
+"""The report of a run: report.json, a page in HTML and Markdown, a PNG with reward curve and held-out bars, a table for the terminal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,37 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from trainer import run_page
+from trainer.environments.tasks import Task
 from trainer.evaluate import Evaluation, mean
 from trainer.result import TrainResult, held_out_figures
 
-SUMS = ("groups", "groups_flat", "groups_small", "unscored", "failed", "untrainable_calls", "too_long_calls", "calls")
-MEANS = ("clip_low", "clip_high", "importance_mean", "importance_truncated", "kl_sampler", "kl_reference", "version_lag", "calls_per_s")
+SUMS = (
+    "groups",
+    "groups_flat",
+    "groups_small",
+    "unscored",
+    "failed",
+    "untrainable_calls",
+    "frozen_calls",
+    "too_long_calls",
+    "calls",
+    "tokens",
+)
+MEANS = (
+    *("clip_low", "clip_high", "importance_mean", "importance_truncated", "kl_sampler", "kl_reference", "version_lag"),
+    *("grad_norm", "entropy", "calls_per_s"),
+)
+EXAMPLES, QUESTION_CHARS = 6, 200
+"""Of held-out tasks that are shown with their answers: generated ones alone, which hold no user's text."""
 
 
 def write_report(result: TrainResult) -> None:
-    """Write report.json and report.png into the run's folder."""
-    result.run.report.write_text(json.dumps(report(result), indent=1) + "\n", "utf-8")
+    """Write report.json, report.md, report.html and report.png into the run's folder."""
+    figures = report(result)
+    result.run.report.with_suffix(".md").write_text(run_page.markdown(figures), "utf-8")
+    result.run.report.with_suffix(".html").write_text(run_page.html(figures, result.iterations), "utf-8")
+    result.run.report.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     _draw(result).savefig(result.run.figure)
 
 
@@ -41,6 +62,8 @@ def report(result: TrainResult) -> dict[str, Any]:
         "logprob_difference_max": max((row.get("logprob_difference_max") or 0.0 for row in result.iterations), default=None),
         **{f"{part}_s": sum(row[f"{part}_s"] for row in result.iterations) for part in ("rollout", "update", "sync")},
         "seconds": result.seconds,
+        "reward_parts": _reward_parts(result),
+        "examples": _examples(result),
     }
 
 
@@ -79,8 +102,35 @@ def _facts(figures: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _ends(result: TrainResult) -> tuple[float | None, float | None]:
-    rewards = [row["reward"] for row in result.iterations]
+def _reward_parts(result: TrainResult) -> dict[str, dict[str, float | None]]:
+    """The mean reward, and of each part and kind of task, in the first and in the last fifth of the iterations."""
+    names = sorted({name for row in result.iterations for name in row if name == "reward" or name.startswith("reward/")})
+    return {name: dict(zip(("first", "last"), _ends(result, name), strict=True)) for name in names}
+
+
+def _examples(result: TrainResult) -> list[dict[str, str]]:
+    """Held-out tasks with their greedy answers, those first whose answer became another."""
+    sides = zip(result.tasks.held_out, result.before.greedy_answers, result.after.greedy_answers, strict=False)
+    shown = [(task, before, after) for task, before, after in sides if task.source == "generated" and None not in (before, after)]
+    shown.sort(key=lambda one: one[1] == one[2])
+    return [
+        {
+            "question": task.request[-1].content[-QUESTION_CHARS:],
+            "gold": " | ".join(task.gold),
+            "before": before or "",
+            "after": after or "",
+        }
+        for task, before, after in shown[:EXAMPLES]
+    ]
+
+
+def _question(task: Task) -> str:
+    """What is asked, or of a document its end."""
+    return task.request[-1].content[-QUESTION_CHARS:]
+
+
+def _ends(result: TrainResult, name: str = "reward") -> tuple[float | None, float | None]:
+    rewards = [row.get(name) for row in result.iterations]
     fifth = max(1, len(rewards) // 5)
     return mean(rewards[:fifth]), mean(rewards[-fifth:])
 
@@ -106,7 +156,7 @@ def _curve(axes: Axes, result: TrainResult) -> None:
             axes.plot(numbers, [float("nan") if v is None else v for v in values], label=label, linewidth=2 if name == "reward" else 1)
     axes.set(xlabel="iteration", ylabel="mean over rollouts", title=f"{result.policy}, run {result.run.id}")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="best")
+    axes.legend(loc="upper left")
 
 
 def _bars(axes: Axes, before: Evaluation, after: Evaluation) -> None:
@@ -118,4 +168,4 @@ def _bars(axes: Axes, before: Evaluation, after: Evaluation) -> None:
     axes.bar([p + 0.2 for p in places], [row[2] or 0.0 for row in rows], width=0.4, label="after")
     axes.set_xticks(list(places), [row[0] for row in rows])
     axes.set(ylim=(0, 1), title="held-out accuracy")
-    axes.legend(loc="best")
+    axes.legend(loc="upper left")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from safetensors.torch import load_file
@@ -19,10 +22,13 @@ from recollect.settings import LogSettings, Settings, load
 from recollect.trajectory import Feedback, Trajectory
 from server.engines.scripted import ScriptedCall, ScriptedEngine, Trouble
 from tests.contract.tiny_model import save_tiny_model
+from trainer import run_page
 from trainer.config import TrainConfig
 from trainer.inputs import NothingToDo
 from trainer.loop import train
 from trainer.progress import Progress
+from trainer.result import TrainResult
+from trainer.run_plots import PLOTS
 
 SMALL: dict[str, Any] = {
     "iterations": 3,
@@ -90,6 +96,25 @@ def write_log(home: Path, count: int) -> None:
     log.close()
 
 
+def assert_every_number_is_in_the_json(result: TrainResult) -> None:
+    """The page has all plots and needs no other file; each number in its tables is a figure of report.json, which the cell names."""
+    page, report = (result.run.path / "report.html").read_text(), json.loads((result.run.path / "report.json").read_text())
+    plots = re.findall(r'<figure id="([a-z-]+)">(<svg.*?</svg>)\s*<figcaption>[^<]+', page, re.S)
+    assert [name for name, _ in plots] == [name for name, _, _ in PLOTS]
+    for _, plot in plots:
+        ElementTree.fromstring(plot)
+    assert not re.search(r"<script|<link|<img|@import", page)
+    tables, examples = page.partition("<h2>Examples</h2>")[::2]
+    cells = re.findall(r'<td(?: data-figure="([^"]+)")?>([^<]*)</td>', tables)
+    named = [(unescape(name), text) for name, text in cells if name]
+    assert len(named) > 20
+    for name, text in named:
+        assert text.partition(" (")[0] == run_page.number(run_page.resolved(report, name)), name
+    assert not [text for name, text in cells if not name and re.search(r"\d\.\d|^\d+$", text)]
+    assert examples.count("<tr>") == len(report["examples"]) + 1
+    assert run_page.number(report["held_out_after"]) in (result.run.path / "report.md").read_text()
+
+
 async def test_a_run_learns_from_the_log_and_publishes_what_it_learned(base: Path, tmp_path: Path) -> None:
     write_log(tmp_path, 6)
     engine, told = learning(), list[Progress]()
@@ -116,6 +141,8 @@ async def test_a_run_learns_from_the_log_and_publishes_what_it_learned(base: Pat
     assert [p.done for p in told if p.stage == "train"] == [1, 2, 3]
     assert result.figure.is_file()
     assert json.loads((result.run.path / "tasks.json").read_text())["left_out"] == {"no feedback": 6}
+
+    assert_every_number_is_in_the_json(result)
 
     assert engine.adapters == {}
     assert not result.run.candidates.exists()

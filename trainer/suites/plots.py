@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from io import StringIO
-from typing import Any
-
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from trainer.pages import svg
 from trainer.suites.scores import ALL, Cell
 from trainer.suites.summary import Summary
-
-STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "recollect"}
-"""Texts stay texts, and the same figures make the same file."""
 
 
 def score_plot(summary: Summary) -> str:
@@ -22,7 +15,7 @@ def score_plot(summary: Summary) -> str:
     figure = Figure(figsize=(10, 3.2 * len(summary.columns)), layout="constrained")
     for axes, column in zip(figure.subplots(len(summary.columns), squeeze=False)[:, 0], summary.columns, strict=True):
         _bars(axes, summary, column)
-    return _svg(figure)
+    return svg(figure)
 
 
 def cost_plot(summary: Summary) -> str:
@@ -34,7 +27,7 @@ def cost_plot(summary: Summary) -> str:
         axes.set(xlabel="tokens a run", ylabel=column, ylim=(0, 1))
         axes.grid(alpha=0.3)
         _legend(axes)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _bars(axes: Axes, summary: Summary, column: str) -> None:
@@ -56,7 +49,7 @@ def _bars(axes: Axes, summary: Summary, column: str) -> None:
 def _legend(axes: Axes) -> None:
     """If anything was scored."""
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="upper left")
 
 
 def _point(axes: Axes, one: Cell, column: str) -> None:
@@ -65,11 +58,3 @@ def _point(axes: Axes, one: Cell, column: str) -> None:
         return
     errors = [[max(0.0, found.mean - found.low)], [max(0.0, found.high - found.mean)]]
     axes.errorbar([one.prompt_tokens + one.completion_tokens], [found.mean], yerr=errors, fmt="o", capsize=3, label=one.contender.name)
-
-
-def _svg(figure: Figure) -> str:
-    FigureCanvasSVG(figure)
-    text = StringIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]

@@ -9,25 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trainer.pages import Sheet, html_page, html_sheet, markdown_sheet, text_of
 from trainer.suites.results import ResultFolder
-from trainer.suites.sheets import NOTE, Sheet, sheets
+from trainer.suites.sheets import NOTE, sheets
 from trainer.suites.summary import Summary
-
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>{title}</title>
-<style>
-body {{ font: 14px system-ui, sans-serif; margin: 2em auto; max-width: 1200px; color: #222; }}
-table {{ border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: 0.25em 0.7em; border-bottom: 1px solid #ddd; text-align: left; }}
-th {{ background: #f4f4f4; }}
-svg {{ max-width: 100%; height: auto; }}
-</style>
-<h1>{title}</h1>
-{body}
-</html>
-"""
 
 
 def write_reports(folder: ResultFolder, summary: Summary) -> None:
@@ -46,7 +31,7 @@ def show(tables: Sequence[Sheet], console: Console) -> None:
         for row in sheet.rows:
             if row[0] and table.row_count:
                 table.add_section()
-            table.add_row(*(Text(text) for text in row))
+            table.add_row(*(Text(text_of(cell)) for cell in row))
         console.print(table)
 
 
@@ -54,12 +39,6 @@ def markdown(summary: Summary) -> str:
     """The sheets in Markdown."""
     parts = [f"# {summary.suite}", *([summary.about] if summary.about else []), NOTE]
     return "\n\n".join([*parts, *(markdown_sheet(sheet) for sheet in sheets(summary))]) + "\n"
-
-
-def markdown_sheet(sheet: Sheet) -> str:
-    """One sheet in Markdown."""
-    lines = [sheet.header, tuple("---" for _ in sheet.header), *sheet.rows]
-    return f"## {sheet.title}\n\n" + "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
 
 
 def html(summary: Summary) -> str:
@@ -70,11 +49,5 @@ def html(summary: Summary) -> str:
     parts = [f"<p>{escape(text)}</p>" for text in (summary.about, NOTE) if text]
     if summary.cells:
         parts += [score_plot(summary), cost_plot(summary)]
-    parts += [_html_sheet(sheet) for sheet in sheets(summary)]
-    return PAGE.format(title=escape(summary.suite), body="\n".join(parts))
-
-
-def _html_sheet(sheet: Sheet) -> str:
-    header = "".join(f"<th>{escape(text)}</th>" for text in sheet.header)
-    rows = "\n".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in sheet.rows)
-    return f"<h2>{escape(sheet.title)}</h2>\n<table>\n<tr>{header}</tr>\n{rows}\n</table>"
+    parts += [html_sheet(sheet) for sheet in sheets(summary)]
+    return html_page(summary.suite, parts)

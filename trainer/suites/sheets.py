@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from trainer.pages import Sheet, Text
 from trainer.suites.compare import SECONDS, TOKENS, Change, Comparison
 from trainer.suites.scores import Cell, Interval, Telling
 from trainer.suites.summary import Summary
@@ -15,14 +15,6 @@ NOTE = (
     "unscored answers are counted and left out, never taken as 0. Tokens and seconds are means and quantiles of a run that did not fail, "
     "seconds while other runs were going on."
 )
-
-
-class Sheet(NamedTuple):
-    """A table of texts. A row whose first text is empty goes on with the one above."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
 
 
 def sheets(summary: Summary) -> list[Sheet]:
@@ -93,7 +85,7 @@ def change_text(found: Change | None, digits: int = 3) -> str:
     return f"{values}: {gap.mean:+.{digits}f} ({said}){share}"
 
 
-def _score_row(one: Cell, columns: Sequence[str]) -> tuple[str, ...]:
+def _score_row(one: Cell, columns: Sequence[str]) -> tuple[Text, ...]:
     return (
         one.group,
         one.contender.name,
@@ -104,13 +96,13 @@ def _score_row(one: Cell, columns: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _difference_row(one: Comparison, columns: Sequence[str]) -> tuple[str, ...]:
+def _difference_row(one: Comparison, columns: Sequence[str]) -> tuple[Text, ...]:
     digits = {TOKENS: 0, SECONDS: 2}
     pairs = max((change.difference.num_tasks for change in one.changes.values() if change), default=0)
     texts = [change_text(one.changes[column], digits.get(column, 3)) for column in columns]
     return (f"{one.before}, {one.after}", one.group, *texts, str(pairs))
 
 
-def _merged(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+def _merged(rows: list[tuple[Text, ...]]) -> list[tuple[Text, ...]]:
     """The rows with their first text blank where it is that of the row above."""
     return [("", *row[1:]) if i and rows[i - 1][0] == row[0] else row for i, row in enumerate(rows)]
