@@ -63,9 +63,9 @@ def markdown_sheet(sheet: Sheet) -> str:
 
 def html_sheet(sheet: Sheet) -> str:
     """One sheet in HTML; a figure's cell carries its name as `data-figure`."""
-    header = "".join(f"<th>{escape(text)}</th>" for text in sheet.header)
+    header = "<tr>" + "".join(f"<th>{escape(text)}</th>" for text in sheet.header) + "</tr>\n" if any(sheet.header) else ""
     rows = "\n".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in sheet.rows)
-    return f"<h2>{escape(sheet.title)}</h2>\n<table>\n<tr>{header}</tr>\n{rows}\n</table>"
+    return f"<h2>{escape(sheet.title)}</h2>\n<table>\n{header}{rows}\n</table>"
 
 
 def html_page(title: str, parts: Sequence[str]) -> str:

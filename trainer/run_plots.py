@@ -32,7 +32,7 @@ def held_out(report: Report, rows: Rows) -> str:
         axes.errorbar([0.2], [report["held_out_after"]], yerr=errors, fmt="none", ecolor="black", capsize=4)
     axes.set_xticks(list(places), names)
     axes.set(ylim=(0, 1), ylabel="accuracy")
-    axes.legend(fontsize="small", loc="upper left")
+    _legend(axes)
     return svg(figure)
 
 
@@ -68,7 +68,7 @@ def cost(report: Report, rows: Rows) -> str:
     parts = ("rollout_s", "update_s", "sync_s")
     axes.stackplot(numbers, *[[_value(row.get(part)) for row in rows] for part in parts], labels=parts)
     axes.set(xlabel="iteration", ylabel="seconds")
-    axes.legend(fontsize="small", loc="upper left")
+    _legend(axes)
     return svg(figure)
 
 
@@ -93,9 +93,14 @@ def _lines(rows: Rows, names: Sequence[str], label: str, *, log: bool = False) -
     axes.set(xlabel="iteration", ylabel=label)
     if log:
         axes.set_yscale("symlog", linthresh=1e-9)
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize="small", loc="upper left")
+    _legend(axes)
     return svg(figure)
+
+
+def _legend(axes: Axes) -> None:
+    """Beside the plot, where it hides nothing."""
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
 def _axes() -> tuple[Figure, Axes]:
