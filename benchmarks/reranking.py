@@ -1,4 +1,4 @@
-"""RMM's reranker learning online: 1,000 requests where 5 of 20 candidates matter and the scripted engine cites those that are shown.
+"""RMM's reranker learning online: 1,000 requests over HTTP where 5 of 20 candidates matter and the scripted engine cites those it is shown.
 
 Each request comes from a user of its own, with 20 memories on four topics, five each. A question and the memories that matter for it
 share no words, so that cosine alone tells them apart by chance. A control run draws the same noise and never learns.
@@ -6,41 +6,55 @@ share no words, so that cosine alone tells them apart by chance. A control run d
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import httpx
 import numpy as np
+from openai import AsyncOpenAI
 
 from benchmarks.figure import Figure
+from benchmarks.listening import listening
 from benchmarks.scale import number, scaled
 from memory_store.embedders.hash import HashEmbedder
-from memory_store.store import LanceMemoryStore
-from recollect.memory import MemoryWrite, Namespace
-from recollect.messages import user
-from recollect.policy import Policy
-from recollect.settings import AgentSettings, RmmSettings
-from server.agents.base import AgentContext, AgentRequest
-from server.agents.recorder import Recorder
-from server.agents.registry import build_agent
+from recollect.log import read_log
+from recollect.settings import AgentSettings, RmmSettings, Settings
 from server.agents.rmm.rerankers import Rerankers
+from server.app import create_app
 from server.engines.scripted import ScriptedCall, ScriptedEngine
+from server.service import Service
 from trainer.evaluate import Difference, paired_difference
 
 SEEDS = (1, 2, 3)
-HERE = Namespace.parse("user/ada", tenant="acme")
+TENANT = "local"
 TOPICS = {
     "Which songs and bands do I like": "The cello concert was lovely",
     "What should I cook for dinner tonight": "She bakes sourdough bread every Sunday",
     "Where could we go on holiday": "The ferry to Bergen leaves at noon",
     "How is my job at the office": "A quarterly report was due by Friday",
 }
+MEMORIES = [
+    {"id": f"m{i}", "text": f"{memory}, number {copy}."}
+    for i, (copy, memory) in enumerate((copy, memory) for copy in range(5) for memory in TOPICS.values())
+]
 NEVER = 1e-30
 """A learning rate at which nothing is learned: the control."""
 _SHOWN = re.compile(r"^\[(\d+)\] (.*)$", re.M)
+
+
+class Server(NamedTuple):
+    """A server, and its clients."""
+
+    service: Service
+    http: httpx.AsyncClient
+    openai: AsyncOpenAI
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,40 +73,48 @@ def cites_what_matters(call: ScriptedCall) -> str:
     return f"Well. [{', '.join(cited)}]" if cited else "Well. [none]"
 
 
-async def serve(folder: Path, seed: int, count: int, *, restart_at: int | None = None, **settings: object) -> Cited:
-    """Serve `count` requests by the agent `rmm`, under `folder`; with a restart of what learns before request `restart_at`."""
-    own = RmmSettings.model_validate({"seed": seed, **settings})
-    agent = build_agent("rmm", AgentSettings(rmm=own), "default")
-    engine = ScriptedEngine(answer=cites_what_matters)
-    store = LanceMemoryStore(folder / "memory", HashEmbedder())
-    texts = [f"{memory}, number {copy}." for copy in range(5) for memory in TOPICS.values()]
-    await store.apply(HERE, [MemoryWrite(op="add", id=f"m{i}", text=text) for i, text in enumerate(texts)])
-    rerankers = Rerankers(folder / "rerankers", own)
-    draw, fractions = random.Random(seed), list[float]()
-    for request_number in range(count):
-        if request_number == restart_at:
-            rerankers.close()
-            rerankers = Rerankers(folder / "rerankers", own)
-        question = f"{draw.choice(list(TOPICS))}, number {draw.randrange(1000)}?"
-        request = AgentRequest((user(question),))
-        ctx = AgentContext(
-            engine=engine,
-            store=await store.fork(HERE),
-            namespace=HERE,
-            policies={"memory": Policy(base=engine.base)},
-            recorder=Recorder(trajectory_id=f"t{request_number}"),
-            rerankers=rerankers,
-        )
-        answer = "".join([event.text async for event in agent.run(request, ctx)])
-        await agent.acknowledge(request, ctx)
-        await agent.remember(request, answer, ctx)
-        (step,) = ctx.recorder.of_role("answerer")
-        fractions.append(len(step.cited) / len(step.retrieved))
-    embedder = HashEmbedder()
-    weights = rerankers.of(HERE.tenant, embedder.id, embedder.dimension).state.weights
+async def serve(home: Path, seed: int, count: int, *, restart_at: int | None = None, **settings: object) -> Cited:
+    """`count` requests to the agent `rmm` of a server on `home`, which is stopped and started again before request `restart_at`."""
+    own = Settings(
+        home=home,
+        agents=AgentSettings(prompts="default", rmm=RmmSettings.model_validate({"seed": seed, **settings})),
+    )
+    draw = random.Random(seed)
+    questions = [f"{draw.choice(list(TOPICS))}, number {draw.randrange(1000)}?" for _ in range(count)]
+    parts = [range(count)] if restart_at is None else [range(restart_at), range(restart_at, count)]
+    asked: list[str] = []
+    for part in parts:
+        async with _server(own) as server:
+            asked += [await _ask(server, f"u{seed}-{place}", questions[place]) for place in part]
+    logged = {one.trajectory.id: one.trajectory for one in read_log(home / "trajectories", strict=True).trajectories}
+    answers = [next(step for step in logged[identity].steps if step.role == "answerer") for identity in asked]
+    rerankers, embedder = Rerankers(home / "rerankers", own.agents.rmm), HashEmbedder()
+    weights = rerankers.of(TENANT, embedder.id, embedder.dimension).state.weights
     rerankers.close()
-    await store.close()
-    return Cited(fractions, weights.query.tobytes() + weights.memory.tobytes())
+    return Cited([len(step.cited) / len(step.retrieved) for step in answers], weights.query.tobytes() + weights.memory.tobytes())
+
+
+@asynccontextmanager
+async def _server(settings: Settings) -> AsyncGenerator[Server]:
+    app = create_app(settings, engine=ScriptedEngine(answer=cites_what_matters), embedder=HashEmbedder())
+    async with (
+        listening(app) as url,
+        httpx.AsyncClient(base_url=url, timeout=60) as http,
+        AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=60) as openai,
+    ):
+        service: Service = app.state.service
+        while not (await service.status()).ready:  # noqa: ASYNC110 (as clients poll it)
+            await asyncio.sleep(0.01)
+        yield Server(service, http, openai)
+
+
+async def _ask(server: Server, name: str, question: str) -> str:
+    """Give a new user the memories, ask, and wait until the answer was learned from. Returns the trajectory's id."""
+    (await server.http.post("/v1/memories/batch", json={"user": name, "memories": MEMORIES})).raise_for_status()
+    answer = await server.openai.chat.completions.create(model="rmm", user=name, messages=[{"role": "user", "content": question}])
+    while len(server.service.chat.pending):  # noqa: ASYNC110 (what is pending has no event for others)
+        await asyncio.sleep(0.001)
+    return answer.id.removeprefix("chatcmpl-")
 
 
 @dataclass(frozen=True, slots=True)
