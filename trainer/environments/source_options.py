@@ -31,6 +31,12 @@ class Generated(Options):
     difficulty: Literal["easy", "hard"] = "easy"
 
 
+class GeneratedDialogue(Generated):
+    """Source `dialogue`: `agent` is told and asked."""
+
+    agent: str = "memory"
+
+
 class GeneratedReading(Generated):
     """Source `reading`. Without `num_sections` an easy document has 3 sections, a hard one 6."""
 

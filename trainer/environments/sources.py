@@ -62,9 +62,10 @@ def _checked(name: str, model: type[Options], options: Mapping[str, Any]) -> Opt
         raise ConfigurationError(f"task source {name!r}: {field}: {first['msg']}; its options: {known}", param=field) from exc
 
 
-def _dialogue(options: options_of.Generated, _: Length) -> list[Task]:
+def _dialogue(options: options_of.GeneratedDialogue, _: Length) -> list[Task]:
     make = hard_dialogue_task if options.difficulty == "hard" else dialogue_task
-    return [make(f"{options.seed}-{number}", options.part) for number in range(options.count)]
+    tasks = [make(f"{options.seed}-{number}", options.part) for number in range(options.count)]
+    return [task.model_copy(update={"agent": options.agent}) for task in tasks]
 
 
 def _reading(options: options_of.GeneratedReading, length: Length) -> list[Task]:
@@ -152,7 +153,7 @@ def _facts(options: options_of.Facts, _: Length) -> list[Task]:
 
 
 SOURCES: dict[str, Source[Any]] = {
-    "dialogue": Source(options_of.Generated, _dialogue),
+    "dialogue": Source(options_of.GeneratedDialogue, _dialogue),
     "reading": Source(options_of.GeneratedReading, _reading),
     "frequent": Source(options_of.Frequent, _frequent),
     "ruler": Source(options_of.Ruler, _ruler),

@@ -17,7 +17,7 @@ from trainer.inputs import check_settings
 from trainer.task_pool import FromLog, assemble
 
 PAPERS = sorted((Path(__file__).parents[3] / "configs" / "papers").glob("*.yaml"))
-WITH_WEIGHTS = [path for path in PAPERS if path.stem != "memfactory-seed"]
+WITH_WEIGHTS = [path for path in PAPERS if not path.stem.endswith("-seed")]
 DATA = Path(__file__).parents[2] / "data"
 
 
@@ -38,6 +38,14 @@ def test_it_parses_and_its_settings_are_settings(path: Path) -> None:
     check_settings(config, settings)
     assert dry_run(config, settings)["settings"] == []
     assert config.needs.follows
+
+
+def test_memory_r1_learns_on_the_seed_model_from_tasks_of_its_own_agent() -> None:
+    config = training_config(next(path for path in PAPERS if path.stem == "memory-r1-seed"), ["iterations=1"])
+    pool = assemble(config, FromLog(), length=len, section_tokens=80)
+    assert len(pool.held_out) == 64
+    assert {task.agent for task in (*pool.training, *pool.held_out)} == {"memory-r1"}
+    assert all(task.conversation and task.gold for task in pool.training)
 
 
 @pytest.mark.parametrize("path", WITH_WEIGHTS, ids=lambda path: path.stem)
