@@ -69,9 +69,28 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"memory    {_part(found.get('memory'))}",
         f"agents    {', '.join(found.get('models', []))}",
     ]
+    if found.get("open_sessions"):
+        lines.append(f"sessions  {found['open_sessions']} open, to be reflected on when they end")
+    lines += _spent(found.get("budget"))
     for state in found["adapters"]:
         lines.append(f"policy    {state['policy']} answers with {state['serving'] or 'nothing yet'}")
         lines += [f"          v{v['version']} refused: {v['refused']}" for v in state["versions"] if v.get("refused")]
+    return lines
+
+
+def _spent(budget: dict[str, Any] | None) -> list[str]:
+    """What was called today, an agent a line; then the limits of calls after answers, where there are some."""
+    if budget is None:
+        return []
+    lines: list[str] = []
+    for agent, roles in budget["today"]["agents"].items():
+        told = ", ".join(f"{role} {one['calls']} ({one['prompt_tokens'] + one['completion_tokens']} tokens)" for role, one in roles.items())
+        lines.append(f"today     {agent} called: {told}")
+    after = budget["today"]["after_answers"]
+    tokens = after["prompt_tokens"] + after["completion_tokens"]
+    limits = [f"{name} {budget[name]}" for name in ("daily_calls", "daily_tokens") if budget[name]]
+    used_up = "; used up: turns are kept as they were said" if budget["used_up"] else ""
+    lines.append(f"memory    {after['calls']} calls after answers today, {tokens} tokens; {', '.join(limits) or 'no limit'}{used_up}")
     return lines
 
 

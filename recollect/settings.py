@@ -125,6 +125,8 @@ class RmmSettings(Frozen):
     """and how many updates lie between two of them."""
     similar: int = Field(default=5, ge=1, le=20)
     """Topic memories that a new one may be merged into."""
+    reflect_at_end: bool = True
+    """Whether topics are extracted when a session ends: model calls in the background, one for each speaker and one for each topic."""
     assistant: bool = False
     """Also remember what was answered, and extract topics from it; it is marked as an assistant's word."""
 
@@ -162,6 +164,13 @@ class AgentSettings(Frozen):
     reading: Reading = "plain"
     """How `reader` reads. section_first: the section before the memory in the prompt, so that siblings share the engine's prefix cache.
     recall: it may ask for one of its own earlier memories (ReMemR1). question_free: it does not know the question while it reads."""
+    session_idle_minutes: float = Field(default=30.0, gt=0)
+    """A session ends when nothing was said in it for so long, or with a request that says so (`X-Session-Done: true`)."""
+    daily_calls: int = Field(default=0, ge=0)
+    """Model calls after answers (operations, facts, topics) that all agents together may make on a day in UTC; 0: any number. When
+    they are used up, what users say is kept as it was, by no call."""
+    daily_tokens: int = Field(default=0, ge=0)
+    """The same in tokens, of prompts and completions."""
     rmm: RmmSettings = RmmSettings()
 
 

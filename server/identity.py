@@ -20,6 +20,7 @@ from recollect.messages import Message
 SCOPE_HEADER = "x-memory-scope"
 OPEN_WEBUI_HEADER = "x-openwebui-user-id"
 SESSION_HEADER = "x-session-id"
+SESSION_DONE_HEADER = "x-session-done"
 MAX_SESSION = 128
 _SESSION = re.compile(rf"[\x21-\x7e]{{1,{MAX_SESSION}}}")
 
@@ -87,3 +88,14 @@ def session_of(headers: Mapping[str, str], metadata: Mapping[str, str], messages
         if message.role == "user":
             break
     return digest.hexdigest()[:24]
+
+
+def session_done(headers: Mapping[str, str], metadata: Mapping[str, str]) -> bool:
+    """`X-Session-Done`, else `metadata.session_done`: whether the request is the last one of its session. Raises InvalidRequest."""
+    named = (("X-Session-Done", headers.get(SESSION_DONE_HEADER)), ("metadata.session_done", metadata.get("session_done")))
+    for name, value in named:
+        if value:
+            if value.lower() not in ("true", "false", "1", "0"):
+                raise InvalidRequest(f"{name} is {value[:20]!r}; write true or false", param=name)
+            return value.lower() in ("true", "1")
+    return False

@@ -57,6 +57,8 @@ class AgentContext:
     """None where there are none, as in rollouts."""
     guided: bool = True
     """Whether the engine may hold answers to a schema. Off in training: a step that was decoded so cannot be trained on."""
+    may_call: bool = True
+    """False: the budget of model calls after answers is used up, and what is said is kept as it was."""
     rerankers: Rerankers | None = None
     """What learns from citations while serving; None: nothing does, as in rollouts."""
 

@@ -8,20 +8,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from recollect.errors import ConfigurationError
-from recollect.memory import MAX_TEXT, MemoryWrite
 from recollect.messages import Message, last_user_text
-from recollect.trajectory import MemoryOp
 from server.agents.agent_config import AgentConfig
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
 from server.agents.config_hash import config_hash
+from server.agents.episodes import keep_turn
 from server.agents.fence import Fence
-from server.agents.memory_ids import is_own, memory_id, provenance
 from server.agents.modules import Answerer, Extractor, Fact, Reranker, Retriever, Updater
 from server.agents.prompts import load_prompt
-from server.agents.verbatim import find_verbatim, words
+from server.agents.verbatim import words
 from server.agents.wiring import Wiring, flow, needed
-
-WRITER = "writer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +53,19 @@ class MemoryAgent:
 
     async def acknowledge(self, request: AgentRequest, ctx: AgentContext) -> None:
         """Under `episodic`, commit the user's turn as it was said, unless the same words are remembered already."""
-        turn = self._turn(request)
-        begun = ctx.recorder.of_role(WRITER)
-        if self.writing != "episodic" or not turn or (begun and begun[0].memory_ops):
-            return
-        parts = [turn[i : i + MAX_TEXT] for i in range(0, len(turn), MAX_TEXT)]
-        known = [await find_verbatim(part, ctx) for part in parts]
-        new = [part for part, found in zip(parts, known, strict=True) if found is None or is_own(found, ctx)]
-        if not new:
-            return
-        step = begun[0].index if begun else ctx.recorder.begin_operation(WRITER)
-        writes = [_episode(text, position, step, ctx) for position, text in enumerate(new)]
-        await ctx.store.apply(ctx.namespace, writes)
-        ctx.recorder.amend(step, memory_ops=[MemoryOp(op="add", id=write.id, text=write.text) for write in writes])
+        if self.writing == "episodic":
+            await keep_turn(self._turn(request), ctx)
 
     async def remember(self, request: AgentRequest, answer: str, ctx: AgentContext) -> None:
-        """Under `operations`, let the updater change the memory by what the user said; the answer is no source."""
+        """Under `operations`, let the updater change the memory by what the user said; the answer is no source.
+
+        Where no more calls may be made the turn is kept as it was said.
+        """
         turn = self._turn(request)
         if self.writing != "operations" or self.updater is None or not turn:
+            return
+        if not ctx.may_call:
+            await keep_turn(turn, ctx)
             return
         facts = [Fact(text=turn)] if self.extractor is None else await self.extractor.extract(turn, request, ctx)
         if facts:
@@ -103,18 +94,6 @@ def build(config: AgentConfig, wiring: Wiring) -> MemoryAgent:
         fence=Fence.of(load_prompt(wiring.pack, "answer")),
         writing=writing,
         **wiring.modules,
-    )
-
-
-def _episode(text: str, position: int, step: int, ctx: AgentContext) -> MemoryWrite:
-    return MemoryWrite(
-        op="add",
-        id=memory_id(ctx, step, position),
-        text=text,
-        kind="episodic",
-        valid_at=ctx.at,
-        provenance=provenance(ctx, step),
-        trust="user",
     )
 
 

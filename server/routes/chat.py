@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from server.identity import session_of
+from server.identity import session_done, session_of
 from server.routes.completion import Streamed, completion
 from server.routes.wire import ServiceDep, identity_of
 from server.routes.wire_chat import ChatBody
@@ -50,6 +50,7 @@ def _chat_request(body: ChatBody, request: Request) -> ChatRequest:
         stream=bool(body.stream),
         use_memory=not off,
         attached=body.attached,
+        session_done=session_done(request.headers, metadata),
     )
 
 

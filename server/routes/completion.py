@@ -14,7 +14,8 @@ from server.service import COMPLETION_PREFIX, Exchange
 def extension(exchange: Exchange) -> dict[str, Any]:
     """The body field `recollect` of an answer."""
     memories = [{"id": memory.id, "score": memory.score} for memory in exchange.memories]
-    return {"trajectory_id": exchange.trajectory_id, "policies": exchange.policies, "memories": memories}
+    spent = {role: used.model_dump() for role, used in exchange.spent.items()}
+    return {"trajectory_id": exchange.trajectory_id, "policies": exchange.policies, "memories": memories, "spent": spent}
 
 
 async def completion(exchange: Exchange, *, model: str, created: int) -> dict[str, Any]:

@@ -28,6 +28,8 @@ from server.service.ids import new_id
 from server.service.known import KnownTrajectories
 from server.service.no_engine import DETAIL
 from server.service.pending import PendingWrites
+from server.service.sessions import Sessions
+from server.service.spending import Spending
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,8 @@ class ChatRequest:
     use_memory: bool = True
     channel: str = "chat"
     attached: bool = False
+    session_done: bool = False
+    """Nothing more will be said in the session."""
 
 
 class Chat:
@@ -69,10 +73,16 @@ class Chat:
         files: Files,
         trajectory_tokens: int,
         rerankers: Rerankers,
+        spending: Spending,
+        sessions: Sessions,
+        at_end: Callable[[Agent], bool],
     ) -> None:
-        """`trajectory_tokens`: of how many tokens a trajectory keeps the ids."""
+        """`trajectory_tokens`: of how many tokens a trajectory keeps the ids. `at_end`: whether an agent waits for the end of sessions."""
         self._agents = agents
         self._rerankers = rerankers
+        self._spending = spending
+        self._sessions = sessions
+        self._at_end = at_end
         self.pending = PendingWrites()
         self._home = home
         self._engine = engine
@@ -93,6 +103,8 @@ class Chat:
         self._check_disk()
         await self.pending.settle(request.identity.namespace, timeout_s=PENDING_WAIT_S)
         seq = await self._store.seq(request.identity.namespace)
+        if request.use_memory and self._at_end(agent):
+            await self._sessions.touch(request.identity.namespace, request.session, agent.id, done=request.session_done)
         pins = self._adapters.pin(agent.aliases)
         exchange = Exchange(
             agent=agent,
@@ -116,6 +128,7 @@ class Chat:
             pending=self.pending,
             pins=pins,
             adapters_lost=self._adapters.lost,
+            spending=self._spending,
         )
         self._running.add(exchange)
         exchange.on_end(lambda: self._ended(exchange))

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 from recollect.errors import EngineUnavailable, NotFound, RecollectError
@@ -23,6 +24,7 @@ from server.agents.base import Agent, AgentContext, AgentRequest, StreamEvent
 from server.agents.rmm.reranker import ROLE as RERANKER
 from server.service.ids import new_id
 from server.service.pending import PendingWrites
+from server.service.spending import Spending, Spent, by_role
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class Exchange:
         pending: PendingWrites,
         pins: Pins,
         adapters_lost: Callable[[], None],
+        spending: Spending,
     ) -> None:
         self.trajectory_id = context.recorder.trajectory_id
         self.agent = agent
@@ -56,6 +59,7 @@ class Exchange:
         self._pending = pending
         self._pins = pins
         self._adapters_lost = adapters_lost
+        self._spending = spending
         self._events: asyncio.Queue[StreamEvent | BaseException | None] = asyncio.Queue()
         self._first = asyncio.Event()
         self._failure: BaseException | None = None
@@ -80,6 +84,11 @@ class Exchange:
     def usage(self) -> Usage:
         """Tokens of all model calls of the answer."""
         return self._context.recorder.usage
+
+    @property
+    def spent(self) -> dict[str, Spent]:
+        """What its model calls cost so far, by role."""
+        return by_role(self._context.recorder.steps)
 
     @property
     def memories(self) -> list[MemoryRef]:
@@ -155,6 +164,7 @@ class Exchange:
             await self._log_failure(type(exc).__name__)
             self._put(exc)
         finally:
+            self._spending.add(self.agent.id, self._context.recorder.steps, after_answer=False)
             if not remembers:
                 self._pins.release()
             self._on_end()
@@ -218,7 +228,7 @@ class Exchange:
         before = len(ctx.recorder.steps)
         try:
             await self._delivered.wait()
-            await self.agent.remember(self._request, self.answer, ctx)
+            await self.agent.remember(self._request, self.answer, replace(ctx, may_call=not self._spending.used_up))
             await self._log_late(ctx.recorder.steps[before:])
         except asyncio.CancelledError:
             logger.warning("trajectory %s: its memory was not written, the server was stopped", self.trajectory_id)
@@ -228,6 +238,14 @@ class Exchange:
             await self._log_late_failure(ctx.recorder.steps[before:])
         finally:
             self._pins.release()
+            await self._count(ctx.recorder.steps[before:])
+
+    async def _count(self, late: list[Step]) -> None:
+        self._spending.add(self.agent.id, late, after_answer=True)
+        try:
+            await self._spending.save()
+        except OSError as exc:  # the count is kept in this process, and written with the next one
+            logger.warning("what was spent could not be written: %s", exc.strerror)
 
     async def _log_late_failure(self, steps: list[Step]) -> None:
         try:

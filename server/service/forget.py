@@ -22,6 +22,7 @@ from server.agents.rmm.topics import turns_of
 from server.service.files import Files
 from server.service.ids import new_id
 from server.service.pending import PendingWrites
+from server.service.sessions import OpenSession, Sessions
 
 MIN_SAID = 12
 """Characters."""
@@ -33,9 +34,11 @@ PLACES = {
     "runs": "figures and hashes of trajectory ids",
     "evals": "answers to the tasks of suites, which are made of no user's text",
     "forgotten": "certificates, without text",
+    "sessions": "names of sessions that are open; removed with what they are part of",
     "rerankers": "weights; samples that wait for an update are dropped, and with a tenant all of it goes",
     "embedders": "models",
     "logs": "the engine's log; it is started so that it logs no prompt",
+    "usage.json": "counts of model calls",
     "server.json": "where the server listens",
     "server.lock": "nothing",
     "train.lock": "nothing",
@@ -79,6 +82,7 @@ class Forgetting:
         pending: PendingWrites,
         quiet: Callable[[Namespace], Awaitable[None]],
         rerankers: Rerankers,
+        sessions: Sessions,
     ) -> None:
         """`quiet` waits until no answer of a namespace is in progress."""
         self._home = home
@@ -89,6 +93,7 @@ class Forgetting:
         self._pending = pending
         self._quiet = quiet
         self._rerankers = rerankers
+        self._sessions = sessions
         self._lock = asyncio.Lock()
 
     async def memory(self, namespace: Namespace, memory_id: str) -> Certificate:
@@ -141,6 +146,7 @@ class Forgetting:
         async with self._lock:
             tenant = namespaces[0].tenant
             files = await asyncio.to_thread(self._forget_files, scope, namespaces[0])
+            await self._sessions.forget(lambda one: _open_in(one, scope, tenant, str(namespaces[0]), target))
             doomed: list[MemoryRecord] = []
             for namespace in namespaces:
                 await self._quiet(namespace)
@@ -230,6 +236,13 @@ class Forgetting:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _open_in(one: OpenSession, scope: Scope, tenant: str, namespace: str, target: str | None) -> bool:
+    """Whether an open session is among what is forgotten."""
+    if one.tenant != tenant or scope == "memory":
+        return False
+    return scope == "tenant" or (one.namespace == namespace and (scope == "namespace" or one.session == target))
 
 
 def _all(_: MemoryRecord) -> bool:

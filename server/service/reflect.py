@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from recollect.errors import NotFound, RecollectError
+from recollect.errors import Conflict, InvalidRequest, NotFound, RecollectError
 from recollect.events import LogEvent
 from recollect.log import LogWriter
 from recollect.memory import LOCAL_TENANT, MemoryRecord, Namespace
@@ -19,12 +19,14 @@ from server.engines.base import Engine
 from server.service.ids import new_id
 from server.service.known import KnownTrajectories
 from server.service.pending import PendingWrites
+from server.service.sessions import OpenSession
+from server.service.spending import Spending
 
 CHANNEL = "reflection"
 
 
 class Reflecting:
-    """The use case `reflect`: called when a session has ended. Nothing calls it by itself yet (no `X-Session-Done`, no idle time)."""
+    """The use case `reflect`: what is done when a session has ended (sessions.py), or when it is asked for."""
 
     def __init__(
         self,
@@ -35,6 +37,7 @@ class Reflecting:
         adapters: Adapters,
         pending: PendingWrites,
         known: KnownTrajectories,
+        spending: Spending,
     ) -> None:
         self._agents = agents
         self._engine = engine
@@ -43,6 +46,23 @@ class Reflecting:
         self._adapters = adapters
         self._pending = pending
         self._known = known
+        self._spending = spending
+
+    def at_end(self, agent: Agent) -> bool:
+        """Whether an agent has something to do when a session ends."""
+        return isinstance(agent, RmmAgent) and agent.reflects_at_end
+
+    async def end(self, one: OpenSession) -> None:
+        """Reflect on a session that has ended. Raises InvalidRequest for an agent that does not, and what `reflect` raises.
+
+        Where no more model calls may be made today it is put off: Conflict.
+        """
+        agent = self._agents().get(one.agent)
+        if agent is None or not self.at_end(agent):
+            raise InvalidRequest(f"agent {one.agent!r} does not reflect at a session's end", param="agent")
+        if self._spending.used_up:
+            raise Conflict("the day's model calls after answers are used up (agents.daily_calls, agents.daily_tokens)", code="budget")
+        await self.reflect(one.where, one.session, one.agent)
 
     async def reflect(self, namespace: Namespace, session: str, agent_id: str = "rmm") -> Sequence[MemoryRecord]:
         """Reflect on a session; returns the topic memories that it wrote or changed. Repeating it is harmless.
@@ -73,6 +93,7 @@ class Reflecting:
             raise
         finally:
             pins.release()
+            self._spending.add(agent.id, context.recorder.steps, after_answer=True)
             if context.recorder.steps:
                 await self._logged(agent, session, seq, context, failure)
 

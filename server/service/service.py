@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
 
 from memory_store.embedders.base import Embedder
 from recollect.errors import EngineUnavailable
@@ -33,9 +34,14 @@ from server.service.memories import Memories
 from server.service.no_engine import NoEngine
 from server.service.opening import StoreOpener
 from server.service.reflect import Reflecting
+from server.service.sessions import OpenSession, Sessions
+from server.service.spending import Budget, Spending
 from server.service.store import OpeningStore
 
 logger = logging.getLogger(__name__)
+
+SETTLING_S = 0.25
+"""Between two looks whether the engine is there."""
 
 
 class Part(Frozen):
@@ -58,6 +64,10 @@ class Status(Frozen):
     models: list[str]
     policies: dict[str, str]
     pending_writes: int
+    open_sessions: int
+    """Those that an agent will reflect on when they end."""
+    budget: Budget
+    """Of model calls: what was spent today, and the limits of calls after answers."""
 
 
 class Service:
@@ -103,6 +113,9 @@ class Service:
             on_settling=lambda: self.announce(),
         )
         self.files = Files(self.home / "files", settings.files.max_bytes)
+        self.sessions = Sessions(self.home / "sessions", timedelta(minutes=settings.agents.session_idle_minutes))
+        limits = settings.agents.daily_calls, settings.agents.daily_tokens
+        self.spending = Spending(self.home / "usage.json", daily_calls=limits[0], daily_tokens=limits[1])
         self.rerankers = Rerankers(self.home / "rerankers", settings.agents.rmm)
         self.chat = Chat(
             home=self.home,
@@ -115,15 +128,21 @@ class Service:
             files=self.files,
             trajectory_tokens=settings.log.trajectory_tokens,
             rerankers=self.rerankers,
+            spending=self.spending,
+            sessions=self.sessions,
+            at_end=lambda agent: self.reflecting.at_end(agent),
         )
-        self.reflecting = Reflecting(self._models, self.engine, self._store, self._log, self.adapters, self.chat.pending, known)
+        self.reflecting = Reflecting(
+            self._models, self.engine, self._store, self._log, self.adapters, self.chat.pending, known, self.spending
+        )
         self.memories = Memories(self._store, self.chat.pending)
         self.forgetting = Forgetting(
-            self.home, self._store, self.files, self._log, registry, self.chat.pending, self.chat.quiet, self.rerankers
+            self.home, self._store, self.files, self._log, registry, self.chat.pending, self.chat.quiet, self.rerankers, self.sessions
         )
         self.auditing = Auditing(self.home, self._store, self.memories, self.forgetting, self.chat.pending)
         self.feedback = FeedbackBook(self._log, known, kept=settings.log.enabled)
         self._watching: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def models(self) -> list[str]:
@@ -139,20 +158,23 @@ class Service:
         if self._owns_engine:
             await self.engine.start()
         self._watching = asyncio.create_task(self.adapters.watch())
+        self._ending = asyncio.create_task(self.sessions.watch(self._end))
 
     async def close(self) -> None:
         """Finish what was promised, for a bounded time, and let go of everything."""
         async with AsyncExitStack() as parts:  # closed from the last to the first, each even if another fails
             parts.push_async_callback(asyncio.to_thread, self._log.close)
             parts.push_async_callback(asyncio.to_thread, self.rerankers.close)
+            parts.push_async_callback(self.spending.save, at_once=True)
             parts.push_async_callback(self._store.close)
             parts.push_async_callback(self._opener.close)
             if self._owns_engine:
                 parts.push_async_callback(self.engine.close)
             parts.push_async_callback(self.adapters.close)
-            if self._watching is not None:
-                self._watching.cancel()
-                parts.push_async_callback(asyncio.wait, {self._watching})
+            for watching in (self._watching, self._ending):
+                if watching is not None:
+                    watching.cancel()
+                    parts.push_async_callback(asyncio.wait, {watching})
             parts.push_async_callback(self.chat.close)
 
     async def status(self) -> Status:
@@ -172,7 +194,16 @@ class Service:
             models=self.models,
             policies=serving,
             pending_writes=len(self.chat.pending),
+            open_sessions=len(self.sessions),
+            budget=self.spending.budget,
         )
+
+    async def _end(self, session: OpenSession) -> None:
+        """A session has ended: when the engine is there and nothing of its namespace is going on any more, its agent reflects."""
+        while not self.adapters.settled:  # noqa: ASYNC110 (it settles in a task of its own, without an event for others)
+            await asyncio.sleep(SETTLING_S)
+        await self.chat.quiet(session.where)
+        await self.reflecting.end(session)
 
     def _memory_part(self) -> Part:
         failure = self._store.failure if isinstance(self._store, OpeningStore) else None

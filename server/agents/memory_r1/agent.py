@@ -12,6 +12,7 @@ from recollect.messages import Message, last_user_text
 from server.agents.agent_config import AgentConfig
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
 from server.agents.config_hash import config_hash
+from server.agents.episodes import keep_turn
 from server.agents.fence import Fence
 from server.agents.memory import joined_user_turns
 from server.agents.memory_r1.banks import said_by_assistant, said_by_user
@@ -52,10 +53,13 @@ class MemoryR1Agent:
         """Nothing: what is remembered takes model calls."""
 
     async def remember(self, request: AgentRequest, answer: str, ctx: AgentContext) -> None:
-        """Let the manager change the memory by what was said."""
+        """Let the manager change the memory by what was said. Where no more calls may be made the user's turn is kept as it was."""
         if not request.use_memory:
             return
         said = _storable(last_user_text(self._conversation(request)))
+        if not ctx.may_call:
+            await keep_turn(said, ctx)
+            return
         turns = [await said_by_user(said, ctx)] if said else []
         reply = _storable(self.fence.strip(answer))
         if self.speakers == "both" and reply:

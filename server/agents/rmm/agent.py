@@ -19,7 +19,8 @@ from server.agents.answerer import ROLE as ANSWERER
 from server.agents.answerer import Answerer
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
 from server.agents.config_hash import config_hash
-from server.agents.memory import WRITER, MemoryAgent, joined_user_turns
+from server.agents.episodes import WRITER
+from server.agents.memory import MemoryAgent, joined_user_turns
 from server.agents.memory_ids import memory_id, provenance
 from server.agents.modules import Reranker
 from server.agents.retriever import Recalled, Retriever
@@ -54,6 +55,7 @@ class RmmAgent:
     candidates: int
     memory_chars: int
     keeps_answers: bool
+    reflects_at_end: bool
 
     async def run(self, request: AgentRequest, ctx: AgentContext) -> AsyncGenerator[StreamEvent, None]:
         """Answer with the memories that the reranker chose, each with its raw turns."""
@@ -132,6 +134,7 @@ def build(config: AgentConfig, wiring: Wiring) -> RmmAgent:
         candidates=own.candidates,
         memory_chars=settings.memory_chars,
         keeps_answers=own.assistant,
+        reflects_at_end=own.reflect_at_end,
     )
 
 
