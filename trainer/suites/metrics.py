@@ -8,6 +8,7 @@ from recollect.errors import ConfigurationError
 from recollect.trajectory import Trajectory
 from trainer.environments.tasks import Task
 from trainer.evaluate import matched
+from trainer.rewards.bleu import bleu1
 from trainer.rewards.containment import contains_all, contains_any
 from trainer.rewards.exact_match import boxed, boxed_exact_match, exact_match, normalised
 from trainer.rewards.f1 import token_f1
@@ -32,6 +33,7 @@ METRICS: dict[str, Metric] = {
     "contains_all": contains_all,
     "contains_any": contains_any,
     "f1": token_f1,
+    "bleu1": bleu1,
 }
 
 

@@ -100,7 +100,7 @@ def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
         tasks_of(suite(sets=[{"name": "one", "source": "dialog"}]).sets)
     with pytest.raises(ConfigurationError, match=r"set 'one': .*cont: .*its options: .*count"):
         tasks_of(suite(sets=[{"name": "one", "source": "dialogue", "options": {"cont": 3}}]).sets)
-    with pytest.raises(ConfigurationError, match=r"known metrics: boxed, .*task"):
+    with pytest.raises(ConfigurationError, match=r"known metrics: bleu1, boxed, .*task"):
         metrics_of(suite(metrics={"score": "accuracy"}))
     with pytest.raises(ConfigurationError, match=r"no column 'ruler'; the suite has: score"):
         metrics_of(suite(sets=[{"name": "one", "source": "dialogue", "metrics": {"ruler": "f1"}}]))
