@@ -190,6 +190,8 @@ def page(logged: LoggedTrajectory) -> Group:
     ]
     if trajectory.error:
         parts.append(_titled("error", trajectory.error, style="red"))
+    if trajectory.memory_error:
+        parts.append(_titled("memory was not written", trajectory.memory_error, style="red"))
     return Group(*parts)
 
 

@@ -36,8 +36,8 @@ class LoggedTrajectory(Record):
 def fold(events: Iterable[LogEvent]) -> list[LoggedTrajectory]:
     """Events to trajectories, in the order in which each trajectory first appeared.
 
-    Repeated event ids are dropped, steps ordered by index, rewards and feedback appended. `steps` carries late steps and
-    `memory_seq_after`; a trajectory whose `steps` event never came is complete, with `memory_seq_after` None.
+    Repeated event ids are dropped, steps ordered by index, rewards and feedback appended. `steps` carries late steps,
+    `memory_seq_after` and `memory_error`; a trajectory whose `steps` event never came is complete, with `memory_seq_after` None.
     Events of a trajectory that is not in `events` are left out.
     """
     seen: set[str] = set()
@@ -62,12 +62,13 @@ def _with(logged: LoggedTrajectory, events: list[LogEvent]) -> LoggedTrajectory:
     steps = {step.index: step for step in trajectory.steps}
     rewards = list(trajectory.rewards)
     feedback = list(logged.feedback)
-    seq_after = trajectory.memory_seq_after
+    seq_after, memory_error = trajectory.memory_seq_after, trajectory.memory_error
     redacted = logged.redacted
     for event in events:
         if event.kind == "steps":
             steps |= {s.index: s for s in (Step.model_validate(body) for body in event.body["steps"])}
             seq_after = event.body.get("memory_seq_after", seq_after)
+            memory_error = event.body.get("memory_error", memory_error)
         elif event.kind == "reward":
             rewards.append(Reward.model_validate(event.body))
         elif event.kind == "feedback":
@@ -75,5 +76,5 @@ def _with(logged: LoggedTrajectory, events: list[LogEvent]) -> LoggedTrajectory:
         elif event.kind == "redaction":
             redacted = True
     ordered = [steps[index] for index in sorted(steps)]
-    update = {"steps": ordered, "rewards": rewards, "memory_seq_after": seq_after}
+    update = {"steps": ordered, "rewards": rewards, "memory_seq_after": seq_after, "memory_error": memory_error}
     return LoggedTrajectory(trajectory=trajectory.model_copy(update=update), feedback=feedback, redacted=redacted)

@@ -24,10 +24,11 @@ _HEADER, _BUFFER = 18, 1 << 17
 
 
 class StepsBody(Record):
-    """The body of a `steps` event: late steps, and the memory's state after them."""
+    """The body of a `steps` event: late steps, the memory's state after them, and what they failed with."""
 
     steps: list[Step]
     memory_seq_after: dict[str, int] | None = None
+    memory_error: str | None = None
 
 
 _BODIES: dict[str, type[BaseModel]] = {"trajectory": Trajectory, "steps": StepsBody, "feedback": Feedback, "reward": Reward}

@@ -122,6 +122,8 @@ class Trajectory(Record):
     steps: list[Step] = Field(default_factory=list[Step])
     rewards: list[Reward] = Field(default_factory=list[Reward])
     error: str | None = None
+    memory_error: str | None = None
+    """What writing memory failed with after the answer had gone out; the answer itself is whole."""
     consent: Literal["own_pool", "shared_pool", "none"] = "own_pool"
     trainable: bool = True
     use_memory: bool = True

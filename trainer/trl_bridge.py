@@ -244,6 +244,7 @@ def _arguments(optimisation: Optimisation, output: Path, *, seed: int, gpu: bool
         max_grad_norm=optimisation.max_grad_norm,
         loss_type=optimisation.loss,
         beta=optimisation.beta,
+        use_bias_correction_kl=False,  # the papers' k3 as it is, without the ratio as a weight
         epsilon=optimisation.clip_low,
         epsilon_high=optimisation.clip_high,
         scale_rewards="none",

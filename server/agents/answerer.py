@@ -70,7 +70,8 @@ class Answerer:
     async def answer(
         self, conversation: Sequence[Message], memories: Sequence[Recalled], request: AgentRequest, ctx: AgentContext
     ) -> AsyncGenerator[StreamEvent, None]:
-        """Stream the answer. If it does not fit into the window, memories are given up, the lowest-scored half first.
+        """Stream the answer; its last usage counts the calls before it too. If it does not fit into the window, memories are given up,
+        the lowest-scored half first.
 
         Raises ContextTooLong if the conversation alone does not fit, and what the engine raises.
         """
@@ -100,7 +101,7 @@ class Answerer:
             messages=messages,
             retrieved=[m.ref for m in memories],
         )
-        async with aclosing(events_of(chunks)) as events:
+        async with aclosing(events_of(chunks, ctx.recorder.usage)) as events:
             async for event in events:
                 yield event
         if memories:

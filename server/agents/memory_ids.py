@@ -9,9 +9,11 @@ from server.agents.base import AgentContext
 
 
 def memory_id(ctx: AgentContext, step: int, position: int) -> str:
-    """The id of the memory that `step` writes at `position`. A repeated write is then a no-op and not a second memory."""
-    origin = f"{ctx.recorder.trajectory_id}/{step}/{position}"
-    return f"mem_{hashlib.sha256(origin.encode()).hexdigest()[:24]}"
+    """The id of the memory that `step` writes at `position`. A repeated write is then a no-op and not a second memory.
+
+    Those of one trajectory sort as they were written, so that a prompt shows the memories of one commit in the order of what was said.
+    """
+    return f"mem_{hashlib.sha256(ctx.recorder.trajectory_id.encode()).hexdigest()[:16]}{step:04x}{position:04x}"
 
 
 def provenance(ctx: AgentContext, step: int) -> Provenance:

@@ -10,10 +10,10 @@ from server.agents.base import StreamEvent
 from server.engines.base import Chunk
 
 
-async def events_of(chunks: AsyncGenerator[Chunk, None], before: Usage | None = None) -> AsyncGenerator[StreamEvent, None]:
+async def events_of(chunks: AsyncGenerator[Chunk, None], before: Usage) -> AsyncGenerator[StreamEvent, None]:
     """Pass chunks on as they come, without those that say nothing. `before` is what was used up to this call."""
     async with aclosing(chunks):
         async for chunk in chunks:
-            usage = chunk.usage if before is None or chunk.usage is None else before + chunk.usage
+            usage = None if chunk.usage is None else before + chunk.usage
             if chunk.text or chunk.finish_reason or usage:
                 yield StreamEvent(index=chunk.index, text=chunk.text, finish_reason=chunk.finish_reason, usage=usage)

@@ -151,6 +151,8 @@ class Chat:
         """Let running answers and pending writes finish, for a bounded time."""
         for exchange in tuple(self._running):
             exchange.delivered()
+        if running := {exchange.task for exchange in self._running if exchange.task}:
+            await asyncio.wait(running, timeout=QUIET_WAIT_S)
         cancelled = await self.pending.close(timeout_s=SHUTDOWN_WAIT_S)
         if cancelled:
             logger.warning("%d memory writes did not finish in %.0f s and were given up", cancelled, SHUTDOWN_WAIT_S)

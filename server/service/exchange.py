@@ -1,7 +1,8 @@
 """One answer that is being given: the agent runs in its own task, so that a client's leaving never cuts off the record of it.
 
 Order of events: the agent's answer; the user's turn committed (`acknowledge`) and the trajectory appended; only then the end
-of the answer goes out; only after that `remember` runs, and its steps follow as an event of their own.
+of the answer goes out; only after that `remember` runs, and its steps follow as an event of their own. From the agent's last
+event to the trajectory's record nothing is cut off any more: a turn that is kept has its record, and the record tells the turn.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Exchange:
         self._first = asyncio.Event()
         self._failure: BaseException | None = None
         self._reason: RecollectError | None = None
+        self._answered = False
         self._delivered = asyncio.Event()
         self._answers: dict[int, str] = {}
         self.task: asyncio.Task[None] | None = None
@@ -127,15 +129,15 @@ class Exchange:
             yield event
 
     def abandon(self) -> None:
-        """The client is gone: stop generating. The trajectory is logged with that error. No-op after the end."""
+        """The client is gone: stop generating. The trajectory is logged with that error. A whole answer is kept as if it had been read."""
         self._cancel(RecollectError(CLIENT_GONE))
 
     def stop(self) -> None:
-        """The server ends before the answer did: stop generating, and tell the client. No-op after the end."""
+        """The server ends before the answer did: stop generating, and tell the client. A whole answer still goes out."""
         self._cancel(EngineUnavailable("the server was stopped before the end of the answer; ask again", retry_after_s=5))
 
     def _cancel(self, reason: RecollectError) -> None:
-        if self.task is not None and not self.task.done() and self._reason is None:
+        if self.task is not None and not self.task.done() and self._reason is None and not self._answered:
             self._reason = reason
             self.task.cancel()
         self._delivered.set()
@@ -176,6 +178,7 @@ class Exchange:
             self._put(event)
         if not self._first.is_set():
             raise RecollectError(f"agent {self.agent.id!r} ended without an answer")
+        self._answered = True
         async with self._pending.alone(self._context.namespace):  # the same words said twice at once are remembered once
             await self.agent.acknowledge(self._request, self._context)
         await self._log_trajectory(None)
@@ -231,11 +234,10 @@ class Exchange:
             await self.agent.remember(self._request, self.answer, replace(ctx, may_call=not self._spending.used_up))
             await self._log_late(ctx.recorder.steps[before:])
         except asyncio.CancelledError:
-            logger.warning("trajectory %s: its memory was not written, the server was stopped", self.trajectory_id)
+            await self._log_late_failure(ctx.recorder.steps[before:], "cancelled: the server was stopped")
         except Exception as exc:  # noqa: BLE001
             # Nothing waits for this task: whatever goes wrong in it ends here, and the record says so.
-            logger.warning("trajectory %s: its memory was not written: %s", self.trajectory_id, _reason(exc))
-            await self._log_late_failure(ctx.recorder.steps[before:])
+            await self._log_late_failure(ctx.recorder.steps[before:], _reason(exc))
         finally:
             self._pins.release()
             await self._count(ctx.recorder.steps[before:])
@@ -247,16 +249,18 @@ class Exchange:
         except OSError as exc:  # the count is kept in this process, and written with the next one
             logger.warning("what was spent could not be written: %s", exc.strerror)
 
-    async def _log_late_failure(self, steps: list[Step]) -> None:
+    async def _log_late_failure(self, steps: list[Step], reason: str) -> None:
+        logger.warning("trajectory %s: its memory was not written: %s", self.trajectory_id, reason)
         try:
-            await self._log_late(steps)
+            await self._log_late(steps, reason)
         except (RecollectError, OSError) as exc:
             logger.warning("trajectory %s: its late steps could not be logged: %s", self.trajectory_id, exc)
 
-    async def _log_late(self, steps: list[Step]) -> None:
+    async def _log_late(self, steps: list[Step], error: str | None = None) -> None:
         namespace = self._context.namespace
         after = {str(namespace): await self._context.store.seq(namespace)}
-        await self._append("steps", {"steps": [step.model_dump(mode="json") for step in steps], "memory_seq_after": after})
+        body = {"steps": [step.model_dump(mode="json") for step in steps], "memory_seq_after": after, "memory_error": error}
+        await self._append("steps", body)
 
 
 def defect(exc: BaseException) -> str:
@@ -266,4 +270,4 @@ def defect(exc: BaseException) -> str:
 
 def _reason(exc: Exception) -> str:
     # Only our own errors' texts are known to hold nothing of what users wrote.
-    return exc.message if isinstance(exc, RecollectError) else type(exc).__name__
+    return f"{type(exc).__name__}: {exc.message}" if isinstance(exc, RecollectError) else type(exc).__name__

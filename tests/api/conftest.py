@@ -20,6 +20,7 @@ from recollect.events import LoggedTrajectory
 from recollect.log import read_log
 from recollect.settings import Settings as AllSettings
 from recollect.settings import parse
+from recollect.stores import LocalStore
 from server.app import create_app
 from server.engines.scripted import ScriptedEngine
 from server.service import Service
@@ -97,11 +98,18 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
 
 @asynccontextmanager
 async def serving(
-    home: Path, engine: ScriptedEngine | None = None, *, kind: str = "vllm", waits: bool = True, **sections: dict[str, Any]
+    home: Path,
+    engine: ScriptedEngine | None = None,
+    *,
+    kind: str = "vllm",
+    waits: bool = True,
+    store: LocalStore | None = None,
+    **sections: dict[str, Any],
 ) -> AsyncGenerator[Served]:
-    """An application on `home`, its lifespan running, ready if it `waits`. `kind` none: without an engine."""
+    """An application on `home`, its lifespan running, ready if it `waits`. `kind` none: without an engine; `store` None: that of the
+    settings."""
     engine = engine or ScriptedEngine()
-    app = create_app(settings_at(home, engine={"kind": kind}, **sections), engine=None if kind == "none" else engine)
+    app = create_app(settings_at(home, engine={"kind": kind}, **sections), engine=None if kind == "none" else engine, store=store)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_lifespan(app))
         http = await stack.enter_async_context(httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=BASE))

@@ -140,6 +140,25 @@ def test_one_learner_makes_many_updates_on_one_optimizer_state(base: Path, tmp_p
     assert steps == {4}
 
 
+def test_the_divergence_from_the_reference_is_k3_over_all_tokens_at_its_weight(base: Path, tmp_path: Path) -> None:
+    """k3 = exp(d) - d - 1 with d = log p_ref - log p (Schulman), the reference being the model without its adapter."""
+    beta = 0.5
+    made = learner(base, tmp_path, importance_cap=None, beta=beta)
+    calls = samples(made)
+    by_hand = gradients_by_hand(made, calls, cap=None)
+    total = sum(len(sample.completion_ids) for sample in calls)
+    for sample in calls:
+        with torch.no_grad(), made.model.disable_adapter():
+            reference = logprobs(made, sample.prompt_ids, sample.completion_ids)
+        apart = reference - logprobs(made, sample.prompt_ids, sample.completion_ids)
+        (beta * (apart.exp() - apart - 1).sum() / total).backward()
+    divergence = [p.grad.clone() for p in made.parameters if p.grad is not None]
+    made.model.zero_grad()
+    found, _ = gradients_of_bridge(made, calls)
+    assert largest_difference(found, by_hand) > 1e-4
+    assert largest_difference(found, [one + other for one, other in zip(by_hand, divergence, strict=True)]) < 1e-5
+
+
 def test_the_reference_divergence_is_reported_when_it_is_asked_for(base: Path, tmp_path: Path) -> None:
     made = learner(base, tmp_path, beta=0.05)
     assert made.update(samples(made))["kl_reference"] > 0

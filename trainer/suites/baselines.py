@@ -146,7 +146,7 @@ class Baseline:
                 retrieved=[m.ref for m in memories],
             )
             try:
-                async with aclosing(events_of(chunks)) as events:
+                async with aclosing(events_of(chunks, ctx.recorder.usage)) as events:
                     async for event in events:
                         yield event
                 return

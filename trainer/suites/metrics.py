@@ -11,6 +11,7 @@ from recollect.errors import ConfigurationError
 from recollect.trajectory import Trajectory
 from trainer.environments.tasks import Task
 from trainer.evaluate import matched
+from trainer.rewards.bleu import bleu1
 from trainer.rewards.catalogue import MEASURES
 from trainer.rewards.containment import contains_all, contains_any
 from trainer.rewards.exact_match import boxed, boxed_exact_match, exact_match, normalised
@@ -37,6 +38,7 @@ METRICS: dict[str, Metric] = {
     "contains_all": contains_all,
     "contains_any": contains_any,
     "f1": token_f1,
+    "bleu1": bleu1,
 }
 
 

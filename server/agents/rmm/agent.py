@@ -19,7 +19,6 @@ from server.agents.answerer import ROLE as ANSWERER
 from server.agents.answerer import Answerer
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
 from server.agents.config_hash import config_hash
-from server.agents.episodes import WRITER
 from server.agents.memory import MemoryAgent, joined_user_turns
 from server.agents.memory_ids import memory_id, provenance
 from server.agents.modules import Reranker
@@ -33,6 +32,7 @@ from server.agents.rmm.topics import with_turns, without_covered
 from server.agents.verbatim import words
 from server.agents.wiring import ModuleOptions, Wiring, flow, needed
 
+ANSWER_WRITER = "answer_writer"
 NO_CITATION = "[none]"
 SPARE = 2
 """Times K are searched for: of what is found, turns that a topic memory shows and what the conversation holds are left out."""
@@ -139,11 +139,14 @@ def build(config: AgentConfig, wiring: Wiring) -> RmmAgent:
 
 
 async def _keep_answer(answer: str, ctx: AgentContext) -> None:
-    """Store what was answered as a raw turn of the session, as an assistant's word."""
+    """Store what was answered as a raw turn of the session, as an assistant's word; called again, what it began is finished."""
     text = answer.rpartition("</think>")[2].strip()[:MAX_TEXT].encode(errors="replace").decode()
     if not text:
         return
-    step = ctx.recorder.begin_operation(WRITER)
+    begun = next((step for step in ctx.recorder.of_role(ANSWER_WRITER)), None)
+    if begun is not None and begun.memory_ops:
+        return
+    step = ctx.recorder.begin_operation(ANSWER_WRITER) if begun is None else begun.index
     write = MemoryWrite(
         op="add",
         id=memory_id(ctx, step, 0),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, cast
 
+from recollect.errors import ContextTooLong
 from server.agents.asking import asked
 from server.agents.base import AgentContext
 from server.agents.fence import Fence
@@ -52,16 +53,21 @@ class PolicyReranker:
     ) -> list[Recalled]:
         """The chosen, oldest first; of a choice that cannot be read, the best by the search's score. Raises what the engine raises.
 
-        The candidates are recorded in the order in which the prompt numbers them, the chosen as cited by this step.
+        The candidates are recorded in the order in which the prompt numbers them, the chosen as cited by this step. Where they do
+        not fit into the window, the lower-scored half is given up, in the end all: none is chosen beside a question that fills it.
         """
-        limit = min(self.limit, MAX_CHOSEN)
-        shown = in_order(sorted(candidates, key=lambda m: m.score, reverse=True)[:MAX_CANDIDATES])
-        if not shown:
-            return []
+        limit, best = min(self.limit, MAX_CHOSEN), sorted(candidates, key=lambda m: m.score, reverse=True)[:MAX_CANDIDATES]
+        while best:
+            try:
+                return await self._chosen(query, in_order(best), limit, ctx, inner(sampling, MAX_TOKENS))
+            except ContextTooLong:
+                best = best[: len(best) // 2]
+        return []
+
+    async def _chosen(self, query: str, shown: Sequence[Recalled], limit: int, ctx: AgentContext, sampling: Sampling) -> list[Recalled]:
         memories = "\n".join(f"[{i}] {words(self.fence.defuse(m.text))}" for i, m in enumerate(shown, start=1))
         messages = self.prompt.render(memories=memories, question=query, limit=str(limit))
-        own = inner(sampling, MAX_TOKENS)
-        step = await asked(self.alias, messages, ctx, role=ROLE, sampling=own, retrieved=[m.ref for m in shown])
+        step = await asked(self.alias, messages, ctx, role=ROLE, sampling=sampling, retrieved=[m.ref for m in shown])
         numbers = chosen_ids(step.text, len(shown), limit)
         if numbers is None:
             return in_order(sorted(shown, key=lambda m: m.score, reverse=True)[:limit])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cases import HOME, POLICY, add, agent, ask, context, engine, request
 
-from recollect.errors import ContextTooLong, EngineUnavailable
+from recollect.errors import EngineUnavailable
 from recollect.messages import Message, assistant, user
 from recollect.stores import MemoryStore
 from server.agents.base import StreamEvent
@@ -68,18 +68,6 @@ async def test_a_single_long_memory_is_cut_to_the_budget_and_not_left_out(store:
     assert "[1] The dog is Brann. It sleeps. I\n</memory>" in _asked(llm)
 
 
-async def test_memories_give_way_before_the_users_own_text_does(store: MemoryStore) -> None:
-    await add(store, *(f"User's dog number {i} is called {'x' * 60}{i}." for i in range(8)))
-    llm = engine(lambda prompt: "ok", window=400)
-    ctx = context(llm, store)
-    answer, _, _ = await ask(agent("memory"), request("dog number 3 called?"), ctx)
-    assert answer == "ok"
-    assert [s.error is None for s in ctx.recorder.steps] == [False, False, True]
-    assert len(ctx.recorder.steps[-1].retrieved) == 2
-    with pytest.raises(ContextTooLong):
-        await ask(agent("memory"), request("dog number 3? " + "y" * 400), context(llm, store))
-
-
 async def test_the_answer_is_passed_on_as_it_comes_and_ends_with_its_reason_and_usage(store: MemoryStore) -> None:
     await add(store, *DOGS)
     ctx = context(engine(lambda prompt: "My dear, it is Timo [3]."), store)
@@ -124,20 +112,6 @@ async def test_an_engine_that_breaks_off_is_an_error_and_what_came_is_recorded(s
         await ask(agent("memory"), request("Hello there.", stream=True), ctx)
     assert ctx.recorder.steps[0].text == "a long a"
     assert ctx.recorder.steps[0].usage.completion_tokens == 8
-
-
-async def test_no_memory_is_read_or_written_when_the_request_says_so(store: MemoryStore) -> None:
-    await add(store, *DOGS)
-    llm = engine(lambda prompt: "ADD User's dog is Evil.")
-    for writing in ("episodic", "operations"):
-        ctx = context(llm, store)
-        asked = request("What is my dog?", use_memory=False)
-        await ask(agent("memory", writing=writing), asked, ctx)
-        await agent("memory", writing=writing).acknowledge(asked, ctx)
-        await agent("memory", writing=writing).remember(asked, "Timo", ctx)
-        assert llm.calls[-1].messages == asked.messages
-        assert [s.role for s in ctx.recorder.steps] == ["answerer"]
-        assert await store.seq(HOME) == len(DOGS)
 
 
 async def test_parts_of_one_turn_are_one_message(store: MemoryStore) -> None:

@@ -108,7 +108,7 @@ async def test_an_agents_own_modules_are_called_in_their_places(tmp_path: Path) 
             seen.append(f"reranked {len(candidates)} for {query}")
             return list(reversed(candidates))[: self.keep]
 
-    @module("extractor", "sentences")
+    @module("extractor", "own_sentences")
     @dataclass(frozen=True)
     class Sentences:
         @classmethod
@@ -121,7 +121,7 @@ async def test_an_agents_own_modules_are_called_in_their_places(tmp_path: Path) 
     try:
         (tmp_path / "mine.yaml").write_text(
             "id: mine\nflow: dialogue\nwriting: operations\nmodules:\n  retriever: hybrid\n  reranker: {use: last_first, keep: 2}\n"
-            "  extractor: sentences\n  updater: operations\n  answerer: cited\n"
+            "  extractor: own_sentences\n  updater: operations\n  answerer: cited\n"
         )
         mine = build_agent("mine", AgentSettings(), "compact", [tmp_path])
         prompts: list[str] = []
@@ -142,7 +142,7 @@ async def test_an_agents_own_modules_are_called_in_their_places(tmp_path: Path) 
         assert "Ida lives in Oslo" in [record.text for record in await store.list(HOME)]
         await store.close()
     finally:
-        del MODULES["reranker", "last_first"], MODULES["extractor", "sentences"]
+        del MODULES["reranker", "last_first"], MODULES["extractor", "own_sentences"]
 
 
 def test_the_hash_changes_with_what_the_agent_uses_and_with_nothing_else() -> None:

@@ -176,7 +176,8 @@ async def test_the_users_turn_is_kept_and_the_answer_only_where_it_is_asked_for(
         ctx = context(engine(lambda prompt: "ok"), store, trajectory_id=f"t-{keeps}")
         told = request(f"My dog is Timo {keeps}.")
         await _rmm(assistant=keeps).acknowledge(told, ctx)
-        await _rmm(assistant=keeps).remember(told, "Noted.", ctx)
+        for _ in range(2):
+            await _rmm(assistant=keeps).remember(told, "Noted.", ctx)
         written = [record for record in await store.list(HOME) if record.provenance.trajectory_id == f"t-{keeps}"]
-        assert {record.trust for record in written} == kept
+        assert sorted(record.trust for record in written) == sorted(kept)
         assert all((record.kind, record.provenance.session) == ("episodic", "monday") for record in written)
