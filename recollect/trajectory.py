@@ -14,6 +14,8 @@ from recollect.policy import Policy
 
 SCHEMA_VERSION = 1
 RewardName = str
+NEXT_TURN = "next_turn"
+"""The `metadata.source` of a reward that was read from what the user said next."""
 
 
 def now() -> datetime:
