@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from recollect.memory import Scalar
+from recollect.memory import Scalar, Trust
 from recollect.messages import Message
 from recollect.model import Frozen, Record
 from recollect.policy import Policy
@@ -46,6 +46,8 @@ class MemoryRef(Record):
     id: str
     score: float | None = None
     content_hash: str
+    trust: Trust | None = None
+    """Who said it; None in logs of earlier versions."""
 
 
 class MemoryOp(Record):

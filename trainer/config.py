@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from recollect.model import Frozen
-from trainer.environments.from_log import WINDOW
+from trainer.environments.from_log.settings import WINDOW, LogUse
 from trainer.rewards.case import Scoring
 from trainer.rewards.judge import JudgeSettings
 from trainer.rewards.weights import RewardWeights
@@ -76,6 +76,8 @@ class TrainConfig(Frozen):
     """Updates between two candidates."""
     window: int = Field(default=WINDOW, ge=0)
     """Earlier turns that a logged task replays at most."""
+    from_log: LogUse = LogUse()
+    """Which tasks are made from the log."""
     min_logged_share: float = Field(default=0.5, gt=0, le=1)
     """Share of tasks from the log, at least; generated ones fill the rest."""
     tasks: tuple[TaskSet, ...] = ()
