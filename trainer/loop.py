@@ -46,6 +46,7 @@ from trainer.publish import check_changed, manifest_of
 from trainer.report import write_report
 from trainer.result import TrainResult, held_out_figures
 from trainer.rewards.judge import opened_judge
+from trainer.rewards.verdicts import VERDICTS
 from trainer.rollout import Rollouts
 from trainer.run_folder import RunFolder
 from trainer.samples import Sample, merge_identical, within_window
@@ -56,8 +57,6 @@ GENERATED_SECTION = 1000
 """Tokens of a generated document's section at most, however large the agent's own sections are."""
 ANSWER_TOKENS = {"compact": 64}
 OTHER_ANSWER_TOKENS = 1024
-VERDICTS = "judge"
-"""The folder of a home that keeps what a judge said: labels under hashes, no text."""
 
 
 @dataclass(frozen=True, slots=True)
