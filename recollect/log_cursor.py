@@ -14,17 +14,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from recollect.errors import Conflict, NotFound, RecollectError
-from recollect.events import LoggedTrajectory, fold, teaches
+from recollect.events import LogEvent, LoggedTrajectory, fold, teaches
 from recollect.log_files import replacing
-from recollect.log_read import CorruptLine, closed_segments, placed_events
+from recollect.log_read import CorruptLine, Placed, closed_segments, placed_events
 from recollect.model import Frozen
 from recollect.trajectory import now
 
@@ -72,12 +72,15 @@ class WindowContents:
 
 def read_new(root: Path, *, pool: str, policy: str) -> WindowContents:
     """The whole log up to now, and what of it no run of the policy has taken. Takes nothing. Raises NewerLog."""
-    return _read(root, None, _merged(one.window.fresh for one in runs(root, pool=pool, policy=policy)))
+    before = _merged(one.window.fresh for one in runs(root, pool=pool, policy=policy))
+    passed: dict[str, int] = {}
+    found = _read(root, None, passed, lambda one: not _within(one, before))
+    return replace(found, window=Window(until=dict(sorted(passed.items())), fresh=_rest(passed, before)))
 
 
 def read_taken(root: Path, taken: Taken) -> WindowContents:
     """The log as a run saw it, less what was forgotten or deleted since."""
-    return _read(root, taken.window, {})
+    return _read(root, taken.window, {}, lambda one: _within(one, taken.window.fresh))
 
 
 def take(root: Path, run_id: str, window: Window, *, pool: str, policy: str) -> Taken:
@@ -128,28 +131,30 @@ def held(root: Path) -> set[str]:
     return {name for one in taken if not one.finished for name in one.window.fresh}
 
 
-def _read(root: Path, window: Window | None, before: Mapping[str, list[Span]]) -> WindowContents:
+def _read(root: Path, window: Window | None, passed: dict[str, int], is_fresh: Callable[[Placed], bool]) -> WindowContents:
+    """One pass; nothing is kept of an event beyond its id and what is folded."""
     closed, moment = closed_segments(root), now()
     corrupt: list[CorruptLine] = []
-    passed: dict[str, int] = {}
-    placed = list(placed_events(root, corrupt.append, until=window.until if window else None, passed=passed))
-    if window is None:
-        window = Window(until=dict(sorted(passed.items())), fresh=_rest(passed, before))
-    old_ids, new = set[str](), list[tuple[str, str]]()
-    for one in placed:
-        if not any(start < one.line <= end for start, end in window.fresh.get(one.segment, ())):
-            old_ids.add(one.event.event_id)
-        elif teaches(one.event):
-            new.append((one.event.event_id, one.event.trajectory_id))
-    return WindowContents(
-        window=window,
-        trajectories=fold(one.event for one in placed),
-        # An event that is in the log twice is the one that came first, wherever the other stands.
-        fresh=frozenset(trajectory_id for event_id, trajectory_id in new if event_id not in old_ids),
-        corrupt_lines=corrupt,
-        closed=closed,
-        num_later=sum(one.event.ts > moment for one in placed),
-    )
+    old, new, num_later = set[str](), list[tuple[str, str]](), 0
+
+    def events() -> Iterator[LogEvent]:
+        nonlocal num_later
+        for one in placed_events(root, corrupt.append, until=window.until if window else None, passed=passed):
+            num_later += one.event.ts > moment
+            if not is_fresh(one):
+                old.add(one.event.event_id)
+            elif teaches(one.event):
+                new.append((one.event.event_id, one.event.trajectory_id))
+            yield one.event
+
+    trajectories = fold(events())
+    # An event that is in the log twice was taken with the first of the two, wherever the other stands.
+    fresh = frozenset(trajectory_id for event_id, trajectory_id in new if event_id not in old)
+    return WindowContents(window or Window(until={}, fresh={}), trajectories, fresh, corrupt, closed, num_later)
+
+
+def _within(one: Placed, spans: Mapping[str, Sequence[Span]]) -> bool:
+    return any(start < one.line <= end for start, end in spans.get(one.segment, ()))
 
 
 def _rest(passed: Mapping[str, int], taken: Mapping[str, list[Span]]) -> dict[str, tuple[Span, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -82,6 +82,9 @@ class TrainConfig(Frozen):
     """Share of tasks from the log, at least; generated ones fill the rest."""
     tasks: tuple[TaskSet, ...] = ()
     """Tasks of named sources, such as files, in place of generated ones. `held_out_tasks` of them are measured and not trained on."""
+    mix: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """How the sets of `tasks` are mixed: by name, weights that the numbers of their tasks are in proportion to. A set that is not
+    named weighs 1; empty: all that they have."""
     data: Path = Path()
     """The folder in which their files lie."""
     needs: Needs = Needs()

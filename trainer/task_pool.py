@@ -137,7 +137,27 @@ def _sourced(config: TrainConfig, logged: FromLog) -> TaskPool:
             param="held_out_tasks",
         )
     held_out, training = tasks[: config.held_out_tasks], tasks[config.held_out_tasks :]
-    return TaskPool(logged.training, tuple(training), (*logged.held_out, *held_out), logged.left_out, logged.figures)
+    return TaskPool(logged.training, tuple(mixed(training, config.mix)), (*logged.held_out, *held_out), logged.left_out, logged.figures)
+
+
+def mixed(tasks: Sequence[Task], weights: Mapping[str, float]) -> list[Task]:
+    """As many tasks of each set as its weight allows while one set gives all of its own; all of them without weights.
+
+    Raises ConfigurationError for the weight of a set that there is not.
+    """
+    if not weights:
+        return list(tasks)
+    counts = Counter(task.labels["set"] for task in tasks)
+    if unknown := sorted(set(weights) - set(counts)):
+        raise ConfigurationError(f"mix names no set of tasks: {', '.join(unknown)}; there are: {', '.join(sorted(counts))}", param="mix")
+    whole = min(count / weights.get(name, 1.0) for name, count in counts.items())
+    left = {name: max(1, math.floor(whole * weights.get(name, 1.0) + 1e-9)) for name in counts}
+    kept: list[Task] = []
+    for task in tasks:
+        if left[task.labels["set"]]:
+            left[task.labels["set"]] -= 1
+            kept.append(task)
+    return kept
 
 
 class Draw:
