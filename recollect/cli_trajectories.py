@@ -1,9 +1,11 @@
-"""`recollect trajectories list` and `show`: what the agents did, from the log, for a terminal or as JSON."""
+"""`recollect trajectories list`, `show`, `reverify`: what the agents did and what it is worth, for a terminal or as JSON."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,9 +20,9 @@ from recollect.errors import InvalidRequest, NotFound
 from recollect.events import LoggedTrajectory
 from recollect.invocation import Invocation
 from recollect.log import LogContents, read_log
-from recollect.trajectory import Feedback, MemoryOp, Step, Trajectory, Usage
+from recollect.trajectory import Feedback, MemoryOp, Reward, Step, Trajectory, Usage
 
-app = typer.Typer(help="What the agents did: list it, or show one in full.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="What the agents did: list it, show one in full, compute its rewards.", no_args_is_help=True, add_completion=False)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 GAP = 2
 LEAST = {"error": 10, "namespace": 7}
@@ -62,6 +64,36 @@ def show(
         typer.echo(logged.model_dump_json(indent=1))
     else:
         Screen().print(page(logged))
+
+
+@app.command()
+def reverify(
+    ctx: typer.Context,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Of the training configuration.")] = None,
+    rewards: Annotated[
+        str, typer.Option(help="Which, by name, with commas: feedback, citation_marks, valid_operation, next_turn, match, judge, ...")
+    ] = "",
+    config: Annotated[Path | None, typer.Option(help="A YAML file of the training configuration: weights, judge.")] = None,
+    hints: Annotated[bool, typer.Option("--hints", help="Take words such as 'no, it is' for how a user took an answer.")] = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Append nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compute rewards from the log anew, without generating; append those that differ. Without names: what users and memory said."""
+    from trainer.cli import training_config
+    from trainer.reverify import command
+
+    invocation: Invocation = ctx.obj
+    names = [name.strip() for name in rewards.split(",") if name.strip()]
+    chosen = training_config(config, overrides or [])
+    report = asyncio.run(command.reverify(invocation.settings(), chosen, names, hints=hints, write=not dry))
+    if as_json:
+        typer.echo(json.dumps(report, indent=1))
+        return
+    for line in report["corrupt_lines"]:
+        print(f"warning: skipped a corrupt line, {harmless(line)}", file=sys.stderr)
+    screen = Screen()
+    screen.print(command.table(report))
+    screen.print(command.summary(report))
 
 
 def _read(ctx: typer.Context) -> LogContents:
@@ -185,7 +217,7 @@ def page(logged: LoggedTrajectory) -> Group:
     parts.append(_titled("answer", trajectory.answer, style="green"))
     parts += [_titled("feedback", _feedback(feedback), style="yellow") for feedback in logged.feedback]
     parts += [
-        Text(f"reward {reward.name}: {'not scored' if reward.score is None else f'{reward.score:g}'} (weight {reward.weight:g})")
+        Text(f"reward {reward.name}: {'not scored' if reward.score is None else f'{reward.score:g}'} ({_whence(reward)})")
         for reward in trajectory.rewards
     ]
     if trajectory.error:
@@ -193,6 +225,11 @@ def page(logged: LoggedTrajectory) -> Group:
     if trajectory.memory_error:
         parts.append(_titled("memory was not written", trajectory.memory_error, style="red"))
     return Group(*parts)
+
+
+def _whence(reward: Reward) -> str:
+    known = [f"{name} {reward.metadata[name]}" for name in ("source", "reason") if name in reward.metadata]
+    return ", ".join([*known, f"weight {reward.weight:g}"])
 
 
 def _head(logged: LoggedTrajectory) -> Table:

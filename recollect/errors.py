@@ -12,7 +12,8 @@ RecollectError
 │   └── EngineUnavailable 503  no engine now; try again after `retry_after_s`
 ├── EmbedderError   502     no vector could be computed
 ├── AdapterRefused  409     an adapter does not fit, is unchanged, or fails its fingerprint
-└── CorruptLog              a line of the trajectory log cannot be read
+├── CorruptLog              a line of the trajectory log cannot be read
+└── NewerLog                a later version of Recollect wrote a line of the trajectory log
 """
 
 from __future__ import annotations
@@ -106,3 +107,7 @@ class AdapterRefused(RecollectError):
 
 class CorruptLog(RecollectError):
     default_code = "corrupt_log"
+
+
+class NewerLog(RecollectError):
+    default_code = "newer_log"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from recollect.model import Record
-from recollect.trajectory import SCHEMA_VERSION, Feedback, Reward, Step, Trajectory, now
+from recollect.trajectory import NEXT_TURN, SCHEMA_VERSION, Feedback, Reward, Step, Trajectory, now
 
 EventKind = Literal["trajectory", "steps", "feedback", "reward", "redaction"]
 
@@ -33,11 +33,19 @@ class LoggedTrajectory(Record):
     redacted: bool = False
 
 
+def teaches(event: LogEvent) -> bool:
+    """True if the event may make a task of its trajectory, or another one than before: the answer itself, or what was said of it."""
+    if event.kind == "reward":
+        return event.body.get("metadata", {}).get("source") == NEXT_TURN
+    return event.kind in ("trajectory", "feedback")
+
+
 def fold(events: Iterable[LogEvent]) -> list[LoggedTrajectory]:
     """Events to trajectories, in the order in which each trajectory first appeared.
 
-    Repeated event ids are dropped, steps ordered by index, rewards and feedback appended. `steps` carries late steps,
-    `memory_seq_after` and `memory_error`; a trajectory whose `steps` event never came is complete, with `memory_seq_after` None.
+    Repeated event ids are dropped, steps ordered by index, feedback appended. A reward replaces the earlier one of the same
+    name and `metadata.source`, and is appended if it names no source. `steps` carries late steps, `memory_seq_after` and
+    `memory_error`; a trajectory whose `steps` event never came is complete, with `memory_seq_after` None.
     Events of a trajectory that is not in `events` are left out.
     """
     seen: set[str] = set()
@@ -70,7 +78,7 @@ def _with(logged: LoggedTrajectory, events: list[LogEvent]) -> LoggedTrajectory:
             seq_after = event.body.get("memory_seq_after", seq_after)
             memory_error = event.body.get("memory_error", memory_error)
         elif event.kind == "reward":
-            rewards.append(Reward.model_validate(event.body))
+            rewards = _replaced(rewards, Reward.model_validate(event.body))
         elif event.kind == "feedback":
             feedback.append(Feedback.model_validate(event.body))
         elif event.kind == "redaction":
@@ -78,3 +86,9 @@ def _with(logged: LoggedTrajectory, events: list[LogEvent]) -> LoggedTrajectory:
     ordered = [steps[index] for index in sorted(steps)]
     update = {"steps": ordered, "rewards": rewards, "memory_seq_after": seq_after, "memory_error": memory_error}
     return LoggedTrajectory(trajectory=trajectory.model_copy(update=update), feedback=feedback, redacted=redacted)
+
+
+def _replaced(rewards: list[Reward], new: Reward) -> list[Reward]:
+    if (source := new.metadata.get("source")) is None:
+        return [*rewards, new]
+    return [*(r for r in rewards if (r.name, r.metadata.get("source")) != (new.name, source)), new]

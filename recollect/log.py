@@ -100,6 +100,7 @@ class LogWriter:
         return self._fd
 
     def _write(self, fd: int, line: bytes) -> None:
+        written = 0
         try:
             written = os.write(fd, line)
             while written < len(line):
@@ -108,6 +109,9 @@ class LogWriter:
                 os.fsync(fd)
         except OSError:
             self._undo(fd)
+            if written == len(line):
+                # Somebody may have read the line that was cut off, and counted it: no other one may take its place.
+                self._rotate()
             raise
 
     def _undo(self, fd: int) -> None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import heapq
 import io
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import zstandard
 from pydantic import BaseModel, ValidationError
 
-from recollect.errors import CorruptLog
+from recollect.errors import CorruptLog, NewerLog
 from recollect.events import LogEvent, LoggedTrajectory, fold
 from recollect.log_files import Segment, segments
 from recollect.model import Record
-from recollect.trajectory import Feedback, Reward, Step, Trajectory
+from recollect.trajectory import SCHEMA_VERSION, Feedback, Reward, Step, Trajectory
 
 _HEADER, _BUFFER = 18, 1 << 17
 
@@ -47,6 +49,15 @@ class CorruptLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """An event and where it stands: its segment, and its line there, from 1. Forgetting blanks a line and moves none."""
+
+    segment: str
+    line: int
+    event: LogEvent
+
+
+@dataclass(frozen=True, slots=True)
 class LogContents:
     """What the log holds. `segments` are the closed ones that were read, for `mark_consumed`."""
 
@@ -59,10 +70,11 @@ Report = Callable[[CorruptLine], None]
 
 
 def read_log(root: Path, *, strict: bool = False) -> LogContents:
-    """Fold the whole log. Corrupt lines are skipped and reported; with `strict` the first one raises CorruptLog."""
-    closed = [segment.name for segment in segments(root) if segment.packed.exists() and not segment.plain.exists()]
+    """Fold the whole log. Corrupt lines are skipped and reported; with `strict` the first one raises CorruptLog. Raises NewerLog."""
+    closed = closed_segments(root)
     corrupt: list[CorruptLine] = []
-    trajectories = fold(_merged(root, refuse if strict else corrupt.append))
+    events = placed_events(root, refuse if strict else corrupt.append)
+    trajectories = fold(placed.event for placed in events)
     return LogContents(trajectories=trajectories, corrupt_lines=corrupt, segments=closed)
 
 
@@ -70,9 +82,14 @@ def read_events(root: Path, *, corrupt: Report | None = None) -> Iterator[LogEve
     """Every event, oldest first: within a process in the order of writing, across processes by `ts`.
 
     A half-written last line is left out: it was never acknowledged. A corrupt line is handed to `corrupt` and left out;
-    without it, raises CorruptLog.
+    without it, raises CorruptLog. Raises NewerLog.
     """
-    return _merged(root, corrupt or refuse)
+    return (placed.event for placed in placed_events(root, corrupt or refuse))
+
+
+def closed_segments(root: Path) -> list[str]:
+    """Names of the segments that nobody writes any more, oldest first."""
+    return [segment.name for segment in segments(root) if segment.packed.exists() and not segment.plain.exists()]
 
 
 def refuse(line: CorruptLine) -> None:
@@ -80,30 +97,49 @@ def refuse(line: CorruptLine) -> None:
     raise CorruptLog(f"the trajectory log is corrupt: {line}; the other lines can be read")
 
 
-def _merged(root: Path, corrupt: Report) -> Iterator[LogEvent]:
-    """Merge by time, opening each segment only when the merge has reached its start, so that few are open at once."""
-    waiting = segments(root)[::-1]
-    heads: list[tuple[datetime, int, LogEvent, Iterator[LogEvent]]] = []
+def placed_events(
+    root: Path, corrupt: Report, *, until: Mapping[str, int] | None = None, passed: dict[str, int] | None = None
+) -> Iterator[Placed]:
+    """As `read_events`, with places; of the segments in `until` alone so many lines each, if it is given.
+
+    `passed` is filled with the lines of each segment that were read, corrupt ones too. The merge is by time and opens each
+    segment only when it has reached its start, so that few are open at once.
+    """
+    waiting = [segment for segment in segments(root) if until is None or segment.name in until][::-1]
+    heads: list[tuple[datetime, int, Placed, Iterator[Placed]]] = []
     opened = 0
     while waiting or heads:
         if waiting and (not heads or waiting[-1].start <= heads[0][0]):
-            events = segment_events(waiting.pop(), corrupt)
+            segment = waiting.pop()
+            events = _segment_events(segment, corrupt, None if until is None else until[segment.name], passed)
             opened += 1
             order = opened
         else:
-            _, order, event, events = heapq.heappop(heads)
-            yield event
+            _, order, placed, events = heapq.heappop(heads)
+            yield placed
         if following := next(events, None):
-            heapq.heappush(heads, (following.ts, order, following, events))
+            heapq.heappush(heads, (following.event.ts, order, following, events))
 
 
-def segment_events(segment: Segment, corrupt: Report) -> Iterator[LogEvent]:
+def _segment_events(segment: Segment, corrupt: Report, until: int | None, passed: dict[str, int] | None) -> Iterator[Placed]:
     """The readable events of a segment, in the order of writing."""
-    for number, line in enumerate(raw_lines(segment, corrupt), 1):
+    for number, line in enumerate(islice(raw_lines(segment, corrupt), until), 1):
+        if passed is not None:
+            passed[segment.name] = number
         try:
-            yield _event(line)
+            placed, reason = Placed(segment.name, number, _event(line)), ""
         except ValidationError as exc:
-            corrupt(CorruptLine(segment.name, number, _first(exc)))
+            placed, reason = None, _first(exc)
+        schema = placed.event.schema_ if placed else _schema(line)
+        if schema > SCHEMA_VERSION:
+            raise NewerLog(
+                f"the trajectory log is of a newer Recollect: segment {segment.name}, line {number} has schema {schema}, and this version "
+                f"reads up to {SCHEMA_VERSION}; upgrade Recollect here (nothing was changed)"
+            )
+        if placed:
+            yield placed
+        else:
+            corrupt(CorruptLine(segment.name, number, reason))
 
 
 def raw_lines(segment: Segment, corrupt: Report) -> Iterator[bytes]:
@@ -151,6 +187,16 @@ def _event(line: bytes) -> LogEvent:
     if event.kind in _BODIES:
         _BODIES[event.kind].model_validate(event.body)
     return event
+
+
+def _schema(line: bytes) -> int:
+    """The schema that a line names, 0 if it names none: one of a later schema need not look like an event of this one."""
+    try:
+        found: Any = json.loads(line)
+    except ValueError:
+        return 0
+    schema = cast("dict[str, Any]", found).get("schema") if isinstance(found, dict) else None
+    return schema if isinstance(schema, int) else 0
 
 
 def _first(exc: ValidationError) -> str:

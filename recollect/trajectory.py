@@ -7,13 +7,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from recollect.memory import Scalar
+from recollect.memory import Scalar, Trust
 from recollect.messages import Message
 from recollect.model import Frozen, Record
 from recollect.policy import Policy
 
 SCHEMA_VERSION = 1
 RewardName = str
+NEXT_TURN = "next_turn"
+"""The `metadata.source` of a reward that was read from what the user said next."""
 
 
 def now() -> datetime:
@@ -44,6 +46,8 @@ class MemoryRef(Record):
     id: str
     score: float | None = None
     content_hash: str
+    trust: Trust | None = None
+    """Who said it; None in logs of earlier versions."""
 
 
 class MemoryOp(Record):

@@ -53,7 +53,7 @@ def train(
     check_needs(chosen, settings)
     model = Path(settings.engine.model_path)
     with exclusive(settings.home):
-        log = read_logged(settings.home)
+        log = read_logged(settings.home, chosen.policy or settings.agents.policy)
         try:
             tasks_of_log(chosen, settings, log)
         except NothingToDo as exc:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from recollect.model import Frozen
-from trainer.environments.from_log import WINDOW
+from trainer.environments.from_log.settings import WINDOW, LogUse
 from trainer.rewards.case import Scoring
 from trainer.rewards.judge import JudgeSettings
 from trainer.rewards.weights import RewardWeights
@@ -76,10 +76,15 @@ class TrainConfig(Frozen):
     """Updates between two candidates."""
     window: int = Field(default=WINDOW, ge=0)
     """Earlier turns that a logged task replays at most."""
+    from_log: LogUse = LogUse()
+    """Which tasks are made from the log."""
     min_logged_share: float = Field(default=0.5, gt=0, le=1)
     """Share of tasks from the log, at least; generated ones fill the rest."""
     tasks: tuple[TaskSet, ...] = ()
     """Tasks of named sources, such as files, in place of generated ones. `held_out_tasks` of them are measured and not trained on."""
+    mix: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """How the sets of `tasks` are mixed: by name, weights that the numbers of their tasks are in proportion to. A set that is not
+    named weighs 1; empty: all that they have."""
     data: Path = Path()
     """The folder in which their files lie."""
     needs: Needs = Needs()

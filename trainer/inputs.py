@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from memory_store.embedders.choose import choose
 from memory_store.store import LanceMemoryStore
 from recollect.errors import ConfigurationError, EngineUnavailable, NotFound
 from recollect.events import LoggedTrajectory
-from recollect.log import read_log
+from recollect.log import mark_consumed
+from recollect.log_cursor import Taken, Window, WindowContents, finish, read_new, read_taken, take
 from recollect.memory import LOCAL_TENANT
 from recollect.registry import Registry
 from recollect.settings import Settings
 from recollect.stores import MemoryStore
-from server.agents.registry import flows
+from server.agents.registry import build_agents, flows
 from server.engines.base import Engine
 from trainer.config import TrainConfig
+from trainer.frozen import frozen_aliases
 from trainer.rewards.catalogue import JUDGE
 from trainer.task_pool import FromLog, from_logged
 
@@ -31,10 +33,16 @@ class NothingToDo(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class LogInput:
-    """Logged trajectories, and the closed segments that they were read from."""
+    """Logged trajectories, in the log's order, and the closed segments that they were read from.
+
+    `fresh` are the ids of those that are new to the policy (None: all), `window` the lines that they stand in (None: of no home's log).
+    """
 
     trajectories: Sequence[LoggedTrajectory]
     segments: Sequence[str] = ()
+    fresh: Collection[str] | None = None
+    window: Window | None = None
+    figures: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +53,38 @@ class Parent:
     folder: Path | None
 
 
-def read_logged(home: Path) -> LogInput:
-    """The home's whole log, folded. Corrupt lines are left out."""
-    contents = read_log(home / "trajectories")
-    return LogInput(contents.trajectories, contents.segments)
+def read_logged(home: Path, policy: str, pool: str = LOCAL_TENANT) -> LogInput:
+    """The home's whole log, folded, and what of it is new to the policy. Corrupt lines are left out and counted. Raises NewerLog."""
+    return _input(read_new(home / "trajectories", pool=pool, policy=policy))
+
+
+def read_again(home: Path, taken: Taken) -> LogInput:
+    """The log as the run that is resumed read it, less what was forgotten since. Raises NewerLog."""
+    return _input(read_taken(home / "trajectories", taken))
+
+
+def take_logged(home: Path, run_id: str, log: LogInput, policy: str, pool: str = LOCAL_TENANT) -> None:
+    """The run has its tasks: what is new of the log is its own from now on. Raises Conflict if another run took some of it."""
+    if log.window is not None:
+        take(home / "trajectories", run_id, log.window, pool=pool, policy=policy)
+
+
+def release_logged(home: Path, run_id: str, log: LogInput, policy: str) -> None:
+    """The run is over and needs the log no more: as far as its policy goes, retention may delete what was read."""
+    if log.window is not None:
+        finish(home / "trajectories", run_id)
+        mark_consumed(home / "trajectories", run_id, log.segments, policy=policy)
+
+
+def _input(found: WindowContents) -> LogInput:
+    figures = {
+        "trajectories": len(found.trajectories),
+        "new_trajectories": len(found.fresh),
+        "new_lines": found.window.num_fresh,
+        "corrupt_lines": len(found.corrupt_lines),
+        "later_than_now": found.num_later,
+    }
+    return LogInput(found.trajectories, found.closed, found.fresh, found.window, figures)
 
 
 def check_settings(config: TrainConfig, settings: Settings) -> None:
@@ -70,20 +106,29 @@ def check_settings(config: TrainConfig, settings: Settings) -> None:
 
 
 def tasks_of_log(config: TrainConfig, settings: Settings, log: LogInput, pool: str = LOCAL_TENANT) -> FromLog:
-    """The log's tasks. Raises NothingToDo if there is none to train on, unless generated tasks alone were asked for."""
-    found = from_logged(config, log.trajectories, pool, flows(settings.agents, [settings.home / "agents"]))
+    """The log's tasks. Raises NothingToDo if there is none to train on, unless generated tasks alone were asked for;
+    ConfigurationError if no agent calls the policy."""
+    alias, folders = config.policy or settings.agents.policy, [settings.home / "agents"]
+    agents = build_agents(settings.agents, settings.prompt_pack, folders)
+    frozen_aliases(alias, agents.values())
+    learners = {name for name, agent in agents.items() if alias in agent.aliases}
+    found = from_logged(config, log.trajectories, pool, flows(settings.agents, folders), learners=learners, fresh=log.fresh)
     if not found.training and not config.generated_only:
-        raise nothing_to_do(len(log.trajectories), found.left_out)
-    return found
+        new = len(log.trajectories) if config.from_log.since == "all" or log.fresh is None else len(log.fresh)
+        raise nothing_to_do(len(log.trajectories), found.left_out, num_new=new)
+    return replace(found, figures={**log.figures, **found.figures})
 
 
-def nothing_to_do(num_logged: int, left_out: dict[str, int]) -> NothingToDo:
-    """The error, with the reasons."""
+def nothing_to_do(num_logged: int, left_out: dict[str, int], *, num_new: int | None = None) -> NothingToDo:
+    """The error, with the reasons. `num_new`: how many of the trajectories are new, if not all are."""
+    num_new = num_logged if num_new is None else num_new
     if not num_logged:
         why = "the trajectory log is empty; use the agents and send feedback on their answers first"
+    elif not num_new:
+        why = f"none of {num_logged} trajectories is new since the last run of this policy; learn from all again with from_log.since=all"
     else:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "all are held out"
-        why = f"{num_logged} trajectories give no task ({reasons}); accept or correct answers through /v1/feedback"
+        why = f"{num_new} trajectories give no task ({reasons}); accept or correct answers through /v1/feedback"
     return NothingToDo(f"nothing to do: {why}, or train on generated tasks alone with --generated-only")
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recollect.log import mark_consumed
 from recollect.manifest import Fingerprint, Manifest
 from recollect.memory import LOCAL_TENANT
 from recollect.policy import Policy
@@ -22,18 +21,32 @@ from server.agents.registry import build_agents
 from server.engines.base import Engine, Sampling
 from server.engines.fingerprint import fingerprint
 from trainer.candidates import Candidates
+from trainer.closed_book import answerable, without
 from trainer.config import TrainConfig
 from trainer.credit import Learning, credit
 from trainer.environments.tasks import Task
 from trainer.evaluate import Difference, Evaluation, evaluate, paired_difference
 from trainer.frozen import frozen_aliases, frozen_policies
-from trainer.inputs import LogInput, Parent, check_engine, check_settings, opened_store, parent_of, read_logged, tasks_of_log
+from trainer.inputs import (
+    LogInput,
+    Parent,
+    check_engine,
+    check_settings,
+    nothing_to_do,
+    opened_store,
+    parent_of,
+    read_logged,
+    release_logged,
+    take_logged,
+    tasks_of_log,
+)
 from trainer.iteration import Timing, iteration_metrics
 from trainer.progress import Listener, Progress, Stage, silent
 from trainer.publish import check_changed, manifest_of
 from trainer.report import write_report
 from trainer.result import TrainResult, held_out_figures
 from trainer.rewards.judge import opened_judge
+from trainer.rewards.verdicts import VERDICTS
 from trainer.rollout import Rollouts
 from trainer.run_folder import RunFolder
 from trainer.samples import Sample, merge_identical, within_window
@@ -44,8 +57,6 @@ GENERATED_SECTION = 1000
 """Tokens of a generated document's section at most, however large the agent's own sections are."""
 ANSWER_TOKENS = {"compact": 64}
 OTHER_ANSWER_TOKENS = 1024
-VERDICTS = "judge"
-"""The folder of a home that keeps what a judge said: labels under hashes, no text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +100,11 @@ async def train(
     """
     started = time.perf_counter()
     check_settings(config, settings)
-    home = settings.home.resolve()
-    log = log or await asyncio.to_thread(read_logged, home)
+    home, alias = settings.home.resolve(), config.policy or settings.agents.policy
+    log = log or await asyncio.to_thread(read_logged, home, alias, pool)
     logged = tasks_of_log(config, settings, log, pool)
     await check_engine(engine)
-    registry, alias, folder = Registry(home / "adapters"), config.policy or settings.agents.policy, RunFolder.create(home)
+    registry, folder = Registry(home / "adapters"), RunFolder.create(home)
     parent = parent_of(registry, alias, pool)
 
     listen(Progress("prepare", text=f"run {folder.id}: loading {settings.engine.model_path}"))
@@ -104,6 +115,8 @@ async def train(
     tasks = await asyncio.to_thread(assemble, config, logged, length=learner.length, section_tokens=min(budget.section, GENERATED_SECTION))
     folder.save_tasks(tasks)
     folder.save_config(config, settings, pool=pool, parent=parent.version)
+    if not config.generated_only:
+        await asyncio.to_thread(take_logged, home, folder.id, log, alias, pool)
 
     agents = build_agents(settings.agents, settings.prompt_pack, [settings.home / "agents"])
     others = frozen_aliases(alias, [agents[name] for name in {task.agent for task in (*tasks.training, *tasks.held_out)}])
@@ -118,6 +131,8 @@ async def train(
         try:
             first = await candidates.begin(parent.folder)
             known = await fingerprint(engine, first)
+            if config.from_log.closed_book:
+                run = await _without_answerable(run, first)
             before = await _measured(run, first, "before")
             iterations = await _learned(run)
             last = await candidates.sync()
@@ -130,12 +145,22 @@ async def train(
         finally:
             await candidates.close()
             await asyncio.to_thread(folder.drop_candidates)
-    if log.segments:
-        await asyncio.to_thread(mark_consumed, home / "trajectories", folder.id, log.segments)
+    if not config.generated_only:
+        await asyncio.to_thread(release_logged, home, folder.id, log, alias)
     seconds = time.perf_counter() - started
-    result = TrainResult(folder, alias, manifest, refusal, before, after, difference, tasks, iterations, seconds)
+    result = TrainResult(folder, alias, manifest, refusal, before, after, difference, run.tasks, iterations, seconds)
     await asyncio.to_thread(write_report, result)
     return result
+
+
+async def _without_answerable(run: Run, policy: Policy) -> Run:
+    """The run less the logged tasks that need no memory. Raises NothingToDo if none is left to train on."""
+    tasks = (*run.tasks.logged, *run.tasks.held_out)
+    pool = without(run.tasks, await answerable(run.rollouts, tasks, policy, max_tokens=run.max_tokens))
+    if not pool.logged and not run.config.generated_only:
+        raise nothing_to_do(len(run.log.trajectories), pool.left_out)
+    run.folder.save_tasks(pool)
+    return replace(run, tasks=pool)
 
 
 async def _learned(run: Run) -> list[dict[str, Any]]:

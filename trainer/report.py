@@ -57,6 +57,7 @@ def report(result: TrainResult) -> dict[str, Any]:
         "tasks_logged": len(result.tasks.logged),
         "tasks_generated": len(result.tasks.generated),
         "left_out": result.tasks.left_out,
+        "log": result.tasks.log,
         **{name: sum(row.get(name) or 0 for row in result.iterations) for name in SUMS},
         **{name: mean([row.get(name) for row in result.iterations]) for name in MEANS},
         "logprob_difference_max": max((row.get("logprob_difference_max") or 0.0 for row in result.iterations), default=None),
@@ -91,6 +92,7 @@ def _facts(figures: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("tasks", f"{figures['tasks_logged']} from the log, {figures['tasks_generated']} generated"),
         ("trajectories without a task", left_out),
+        ("log", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in figures["log"].items()) or "not read"),
         ("groups", f"{figures['groups']}, skipped: {figures['groups_flat']} all alike, {figures['groups_small']} too small"),
         ("rollouts", f"{figures['failed']} failed, {figures['unscored']} unscored"),
         ("calls", f"{figures['calls']}, {figures['untrainable_calls']} not trainable, {figures['too_long_calls']} too long"),

@@ -69,7 +69,7 @@ class RunFolder:
             ]
             for part, tasks in parts.items()
         }
-        content["left_out"] = pool.left_out
+        content |= {"left_out": pool.left_out, "log": pool.log}
         (self.path / "tasks.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:

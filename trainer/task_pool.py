@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import random
 import zlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recollect.errors import ConfigurationError
 from recollect.events import LoggedTrajectory
 from trainer.config import TrainConfig
-from trainer.environments.from_log import tasks_from_log
+from trainer.environments.from_log.filters import within_share, without_duplicates
+from trainer.environments.from_log.tasks import LoggedTasks, tasks_from_log
 from trainer.environments.generated import generated_tasks
 from trainer.environments.longcontext.fit import Length
 from trainer.environments.tasks import Task
@@ -23,13 +25,14 @@ from trainer.suites.sources import tasks_of
 class TaskPool:
     """`logged` and `generated` (or those of named sources) are trained on, `held_out` is measured.
 
-    `left_out` counts trajectories that gave no task.
+    `left_out` counts trajectories that gave no task, by reason; `log` has what was read and made of it in figures.
     """
 
     logged: tuple[Task, ...]
     generated: tuple[Task, ...]
     held_out: tuple[Task, ...]
     left_out: dict[str, int]
+    log: dict[str, int] = field(default_factory=dict[str, int])
 
     @property
     def training(self) -> tuple[Task, ...]:
@@ -44,15 +47,57 @@ class FromLog:
     training: tuple[Task, ...] = ()
     held_out: tuple[Task, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict[str, int])
+    figures: dict[str, int] = field(default_factory=dict[str, int])
 
 
-def from_logged(config: TrainConfig, logged: Sequence[LoggedTrajectory], pool: str, flows: Mapping[str, str]) -> FromLog:
-    """The log's tasks, none if generated ones alone were asked for. A task is held out by a hash of its id."""
+def from_logged(
+    config: TrainConfig,
+    logged: Sequence[LoggedTrajectory],
+    pool: str,
+    flows: Mapping[str, str],
+    *,
+    learners: Collection[str] | None = None,
+    fresh: Collection[str] | None = None,
+) -> FromLog:
+    """The log's tasks, none if generated ones alone were asked for. A task is held out by a hash of its id.
+
+    `learners` are the agents that call the policy, `fresh` the trajectories that are new to it; None: all. Of a run since
+    the cursor the tasks of new probes are trained on, and a share of the others; what is measured is of the whole log.
+    """
     if config.generated_only:
         return FromLog()
-    found = tasks_from_log(logged, tenant=pool, window=config.window, flows=flows)
-    held_out = tuple(task for task in found.tasks if _held_out(task, config.held_out_logged_share))
-    return FromLog(tuple(task for task in found.tasks if task not in held_out), held_out, found.left_out)
+    use, new = config.from_log, fresh if config.from_log.since == "cursor" else None
+    found = tasks_from_log(logged, tenant=pool, window=config.window, flows=flows, learners=learners, use=use, counted=new)
+
+    def is_new(task: Task) -> bool:
+        return new is None or not set(new).isdisjoint(found.probes[task.id])
+
+    unique = without_duplicates(found.tasks)
+    share, always = use.namespace_share, use.namespace_tasks
+    held_out = within_share([t for t in unique.tasks if _held_out(t, config.held_out_logged_share)], share, always=always)
+    rest = [t for t in unique.tasks if not _held_out(t, config.held_out_logged_share)]
+    training = within_share([t for t in rest if is_new(t)], share, always=always)
+    older = within_share([t for t in rest if not is_new(t)], share, always=always).tasks
+    again = _replayed(older, training.tasks, config)
+    left_out = Counter(found.left_out)
+    left_out.update("duplicate" for task in unique.left_out if is_new(task))
+    left_out.update("more than its namespace's share" for task in (*held_out.left_out, *training.left_out) if is_new(task))
+    figures = {"new_tasks": len(training.tasks), "replayed_tasks": len(again), "conversations": _conversations(found)}
+    return FromLog((*training.tasks, *again), tuple(held_out.tasks), dict(left_out), figures)
+
+
+def _replayed(older: Sequence[Task], new: Sequence[Task], config: TrainConfig) -> list[Task]:
+    """Some of the older tasks, others whenever the new ones are others; none without new ones."""
+    share = config.from_log.replay_share
+    count = min(len(older), math.floor(len(new) * share / (1 - share) + 1e-9))
+    chosen = random.Random(f"replay/{config.seed}/{' '.join(task.id for task in new)}").sample(range(len(older)), count)
+    return [older[place] for place in sorted(chosen)]
+
+
+def _conversations(found: LoggedTasks) -> int:
+    """How many conversations the dialogues' probes are asked of."""
+    dialogues = [task for task in found.tasks if task.kind == "dialogue"]
+    return len({(task.namespace, task.as_of, tuple(turn.id for turn in task.conversation)) for task in dialogues})
 
 
 def assemble(config: TrainConfig, logged: FromLog, *, length: Length, section_tokens: int) -> TaskPool:
@@ -79,7 +124,7 @@ def assemble(config: TrainConfig, logged: FromLog, *, length: Length, section_to
         )
 
     measured = (*logged.held_out, *make(max(0, config.held_out_tasks - len(logged.held_out)), "held_out"))
-    return TaskPool(logged.training, tuple(make(count, "train")), measured, logged.left_out)
+    return TaskPool(logged.training, tuple(make(count, "train")), measured, logged.left_out, logged.figures)
 
 
 def _sourced(config: TrainConfig, logged: FromLog) -> TaskPool:
@@ -92,7 +137,27 @@ def _sourced(config: TrainConfig, logged: FromLog) -> TaskPool:
             param="held_out_tasks",
         )
     held_out, training = tasks[: config.held_out_tasks], tasks[config.held_out_tasks :]
-    return TaskPool(logged.training, tuple(training), (*logged.held_out, *held_out), logged.left_out)
+    return TaskPool(logged.training, tuple(mixed(training, config.mix)), (*logged.held_out, *held_out), logged.left_out, logged.figures)
+
+
+def mixed(tasks: Sequence[Task], weights: Mapping[str, float]) -> list[Task]:
+    """As many tasks of each set as its weight allows while one set gives all of its own; all of them without weights.
+
+    Raises ConfigurationError for the weight of a set that there is not.
+    """
+    if not weights:
+        return list(tasks)
+    counts = Counter(task.labels["set"] for task in tasks)
+    if unknown := sorted(set(weights) - set(counts)):
+        raise ConfigurationError(f"mix names no set of tasks: {', '.join(unknown)}; there are: {', '.join(sorted(counts))}", param="mix")
+    whole = min(count / weights.get(name, 1.0) for name, count in counts.items())
+    left = {name: max(1, math.floor(whole * weights.get(name, 1.0) + 1e-9)) for name in counts}
+    kept: list[Task] = []
+    for task in tasks:
+        if left[task.labels["set"]]:
+            left[task.labels["set"]] -= 1
+            kept.append(task)
+    return kept
 
 
 class Draw:

@@ -29,7 +29,7 @@ class Recalled:
 
     @property
     def ref(self) -> MemoryRef:
-        return MemoryRef(id=self.record.id, score=self.score, content_hash=self.record.content_hash)
+        return MemoryRef(id=self.record.id, score=self.score, content_hash=self.record.content_hash, trust=self.record.trust)
 
 
 class RetrieverOptions(ModuleOptions):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from recollect.log import read_log
 from tests.api.conftest import Served, serving
+from trainer.environments.from_log.tasks import tasks_from_log
 
 
 async def test_feedback_is_logged_with_the_trajectory_it_belongs_to(served: Served) -> None:
@@ -46,3 +47,15 @@ async def test_without_a_log_feedback_is_refused_and_answers_go_on(tmp_path: Pat
         refused = await served.http.post("/v1/feedback", json={"id": answer["id"], "label": "up"})
         assert refused.status_code == 409
         assert "log.enabled" in refused.json()["error"]["message"]
+
+
+async def test_a_marked_citation_becomes_the_evidence_of_a_task_by_the_turn_that_told_it(served: Served) -> None:
+    told = await served.ask("My locker code is 4821.")
+    asked = await served.ask("What is my locker code?")
+    [memory] = [one["id"] for one in asked["recollect"]["memories"]]
+    await served.http.post("/v1/feedback", json={"id": asked["id"], "correction": "4821", "citations": [memory]})
+    [task] = tasks_from_log(await served.logged(), tenant="local").tasks
+    assert [turn.id for turn in task.conversation] == [told["recollect"]["trajectory_id"]]
+    assert (task.gold, task.evidence) == (("4821",), (told["recollect"]["trajectory_id"],))
+    [answering] = [step for step in (await served.logged())[-1].trajectory.steps if step.retrieved]
+    assert [ref.trust for ref in answering.retrieved] == ["user"]

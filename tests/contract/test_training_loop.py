@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from recollect.errors import AdapterRefused, EngineUnavailable
 from recollect.events import LogEvent
 from recollect.log import LogWriter
+from recollect.log_cursor import taken_by
 from recollect.messages import user
 from recollect.registry import CONFIG, WEIGHTS, Registry
 from recollect.settings import LogSettings, Settings, load
@@ -24,7 +25,7 @@ from server.engines.scripted import ScriptedCall, ScriptedEngine, Trouble
 from tests.contract.tiny_model import save_tiny_model
 from trainer import run_page
 from trainer.config import TrainConfig
-from trainer.inputs import NothingToDo
+from trainer.inputs import NothingToDo, read_again, tasks_of_log
 from trainer.loop import train
 from trainer.progress import Progress
 from trainer.result import TrainResult
@@ -71,10 +72,10 @@ def learning(seed: int = 1) -> ScriptedEngine:
     return ScriptedEngine(answer=answer)
 
 
-def write_log(home: Path, count: int) -> None:
+def write_log(home: Path, count: int, first: int = 0) -> None:
     """Conversations of two turns, the second one accepted."""
     log = LogWriter(home / "trajectories", LogSettings())
-    for number in range(count):
+    for number in range(first, first + count):
         name = f"user/u{number}"
         for turn, (text, answer) in enumerate((("My metal is gold.", "Noted."), ("What is my metal?", "gold [1]"))):
             trajectory = Trajectory(
@@ -197,6 +198,50 @@ async def test_what_is_certainly_worse_is_kept_out_of_the_registry(base: Path, t
     assert "worse on held-out tasks" in result.refusal
     assert (result.version, result.manifest) == (None, None)
     assert Registry(tmp_path / "adapters").versions("memory") == []
+
+
+async def test_each_run_takes_what_is_new_and_replays_some_of_what_was_before(base: Path, tmp_path: Path) -> None:
+    root, engine = tmp_path / "trajectories", learning()
+    changed = {"iterations": 1, "publish": "never", "from_log": {"since": "cursor", "replay_share": 0.5}}
+    config = TrainConfig.model_validate(SMALL | changed)
+    write_log(tmp_path, 4)
+    first = await train(config, settings(tmp_path, base), engine)
+    assert (first.tasks.log["new_tasks"], first.tasks.log["replayed_tasks"]) == (4, 0)
+    with pytest.raises(NothingToDo, match="none of 8 trajectories is new"):
+        await train(config, settings(tmp_path, base), engine)
+
+    write_log(tmp_path, 2, first=4)
+    second = await train(config, settings(tmp_path, base), engine)
+    assert (second.tasks.log["new_tasks"], second.tasks.log["replayed_tasks"]) == (2, 2)
+    assert json.loads(second.run.report.read_text())["log"]["new_trajectories"] == 4
+    assert json.loads((second.run.path / "tasks.json").read_text())["log"] == second.tasks.log
+    taken = [taken_by(root, run.run.id) for run in (first, second)]
+    assert [(one.finished, one.window.num_fresh) for one in taken if one] == [(True, 12), (True, 6)]
+
+
+async def test_a_run_that_died_keeps_what_it_took_for_its_resume(base: Path, tmp_path: Path) -> None:
+    write_log(tmp_path, 4)
+    config = TrainConfig.model_validate(SMALL | {"from_log": {"since": "cursor"}})
+    with pytest.raises(AdapterRefused, match="unchanged"):
+        await train(config, settings(tmp_path, base), ScriptedEngine(answer=lambda _: "always this"))
+    [run] = (tmp_path / "runs").iterdir()
+    taken = taken_by(tmp_path / "trajectories", run.name)
+    assert taken is not None
+    assert not taken.finished
+    again = tasks_of_log(config, settings(tmp_path, base), read_again(tmp_path, taken))
+    assert [task.id for task in again.training] == [one["id"] for one in json.loads((run / "tasks.json").read_text())["logged"]]
+    with pytest.raises(NothingToDo):
+        await train(config, settings(tmp_path, base), learning())
+
+
+async def test_what_the_policy_knows_without_memory_is_left_out_where_that_is_asked_for(base: Path, tmp_path: Path) -> None:
+    write_log(tmp_path, 4)
+    config = TrainConfig.model_validate(SMALL | {"from_log": {"closed_book": True}})
+    with pytest.raises(NothingToDo, match="4 answerable without memory"):
+        await train(config, settings(tmp_path, base), ScriptedEngine(answer=lambda _: "gold"))
+    changed = SMALL | {"from_log": {"closed_book": True}, "iterations": 1, "publish": "never"}
+    kept = await train(TrainConfig.model_validate(changed), settings(tmp_path, base), learning())
+    assert len(kept.tasks.logged) == 4
 
 
 async def test_an_empty_log_is_nothing_to_do(base: Path, tmp_path: Path) -> None:

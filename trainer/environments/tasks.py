@@ -23,7 +23,7 @@ class Turn(Frozen):
     at: datetime | None = None
     """When it was said, if that is known."""
     id: str | None = None
-    """What `Task.evidence` may name."""
+    """What `Task.evidence` may name; of a logged one, its trajectory's."""
     speaker: str | None = None
     """Who said it, where a file has several; the text begins with the name too."""
 
@@ -58,4 +58,4 @@ class Task(Frozen):
     """What a table may group by: type of task, category, length."""
     source: Literal["logged", "generated", "file"]
     trajectory_ids: tuple[str, ...] = ()
-    """The logged trajectories that this task was made from, the probe last."""
+    """The logged trajectories that this task was made from, the probe last. Tasks of one conversation have the same before it."""

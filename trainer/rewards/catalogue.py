@@ -11,7 +11,7 @@ from trainer.rewards.case import Case
 from trainer.rewards.citation import citation, citation_bonus
 from trainer.rewards.compression import compression
 from trainer.rewards.cost import left_over
-from trainer.rewards.evidence import evidence_ndcg, evidence_recall
+from trainer.rewards.evidence import citation_f1, evidence_ndcg, evidence_recall
 from trainer.rewards.format import box_format, operations_format
 from trainer.rewards.information_gain import information_gain
 from trainer.rewards.matches import METRICS, Measure, Value, main_match
@@ -67,6 +67,13 @@ def _retrieval(measure: Callable[..., float]) -> Measure:
     return measured
 
 
+def _evidence_cited(case: Case) -> float | None:
+    if not case.task.evidence or case.answering is None or case.task.kind == "reading":
+        return None
+    names: list[AbstractSet[str]] = [{memory} | case.origins.get(memory, frozenset[str]()) for memory in case.answering.cited]
+    return citation_f1(names, case.task.evidence)
+
+
 def _length(case: Case) -> Value | float | None:
     if (step := case.answering) is None:
         return None
@@ -99,6 +106,7 @@ MEASURES: Mapping[str, Measure] = {
     "evidence_attribution": _evidence_attribution,
     "evidence_recall": _retrieval(evidence_recall),
     "evidence_ndcg": _retrieval(evidence_ndcg),
+    "evidence_cited": _evidence_cited,
     "compression": lambda case: compression(case.memory(), case.told()),
     "length": _length,
     "latency": _latency,

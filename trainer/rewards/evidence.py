@@ -34,6 +34,16 @@ def evidence_ndcg(ranked: Sequence[AbstractSet[str]], evidence: Collection[str],
     return min(1.0, gained / best)
 
 
+def citation_f1(cited: Sequence[AbstractSet[str]], evidence: Collection[str]) -> float:
+    """F1 of the memories that an answer cites against the evidence, in [0, 1]; 1 if there is neither."""
+    wanted = set(evidence)
+    if not cited or not wanted:
+        return float(not cited and not wanted)
+    precision = sum(not wanted.isdisjoint(names) for names in cited) / len(cited)
+    recall = len(wanted & set[str]().union(*cited)) / len(wanted)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
 def _discount(rank: int) -> float:
     return 1 / math.log2(rank + 1)
 

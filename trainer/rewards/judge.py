@@ -12,8 +12,10 @@ from typing import Any, NamedTuple, Self
 import httpx
 from pydantic import Field, model_validator
 
+from recollect.messages import Message
 from recollect.model import Frozen
 from trainer.rewards.judge_prompt import PROMPT, Label, asked, read
+from trainer.rewards.reaction_prompt import REACTION, reacted
 from trainer.rewards.verdicts import Verdicts, key_of
 
 SCORES: dict[Label, float | None] = {"CORRECT": 1.0, "WRONG": 0.0, "UNKNOWN": None}
@@ -68,13 +70,20 @@ class Judge:
 
     async def verdict(self, question: str, gold: Sequence[str], answer: str) -> Verdict:
         """Whether the answer is right. Siblings that say the same share one call."""
-        key = key_of(self._settings.model, PROMPT, [question, *gold, answer])
+        return await self._settled(key_of(self._settings.model, PROMPT, [question, *gold, answer]), asked(question, gold, answer))
+
+    async def reaction(self, question: str, answer: str, said: str) -> Verdict:
+        """Whether what the user said next takes the answer for right."""
+        return await self._settled(key_of(self._settings.model, REACTION, [question, answer, said]), reacted(question, answer, said))
+
+    async def _settled(self, key: str, messages: Sequence[Message]) -> Verdict:
+        """The verdict that is kept under `key`, else the endpoint's on these messages."""
         if (kept := self._verdicts.get(key)) is not None:
             self.counts["cached"] += 1
             found = _of(kept)
         else:
             if (task := self._asking.get(key)) is None:
-                task = self._asking[key] = asyncio.create_task(self._ask(key, question, gold, answer))
+                task = self._asking[key] = asyncio.create_task(self._ask(key, messages))
                 task.add_done_callback(lambda _: self._asking.pop(key, None))
             found = await asyncio.shield(task)
         if found.reason:
@@ -88,9 +97,9 @@ class Judge:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
-    async def _ask(self, key: str, question: str, gold: Sequence[str], answer: str) -> Verdict:
-        messages = [{"role": m.role, "content": m.content} for m in asked(question, gold, answer)]
-        body = {"model": self._settings.model, "messages": messages, "temperature": 0.0, "max_tokens": self._settings.max_tokens}
+    async def _ask(self, key: str, messages: Sequence[Message]) -> Verdict:
+        sent = [{"role": m.role, "content": m.content} for m in messages]
+        body = {"model": self._settings.model, "messages": sent, "temperature": 0.0, "max_tokens": self._settings.max_tokens}
         async with self._free:
             self.counts["asked"] += 1
             response = await self._sent(body)

@@ -12,6 +12,8 @@ from typing import get_args
 
 from trainer.rewards.judge_prompt import Label
 
+VERDICTS = "judge"
+"""The folder of a home that keeps what a judge said: labels under hashes, no text."""
 _LABELS: tuple[Label, ...] = get_args(Label)
 
 

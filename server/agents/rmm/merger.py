@@ -46,7 +46,7 @@ class TopicMerger:
         """
         memories = "\n".join(f"[{i}] {words(self.fence.defuse(record.text))}" for i, record in enumerate(similar, start=1))
         messages = self.prompt.render(memories=memories, summary=words(self.fence.defuse(topic)))
-        refs = [MemoryRef(id=record.id, content_hash=record.content_hash) for record in similar]
+        refs = [MemoryRef(id=record.id, content_hash=record.content_hash, trust=record.trust) for record in similar]
         sampling = inner(Sampling(temperature=0.0), MAX_TOKENS)
         step = await asked(self.alias, messages, ctx, role=ROLE, sampling=sampling, retrieved=refs)
         return parse(step.text, len(similar))

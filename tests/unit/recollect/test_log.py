@@ -196,7 +196,7 @@ def test_nothing_is_deleted_that_no_training_run_has_read(tmp_path: Path, caplog
         writer.append(event_of(trajectory(f"t{index}")))
     writer.close()
     assert len(ids(tmp_path)) == 20
-    assert "read by no training run" in caplog.text
+    assert "not read by every policy" in caplog.text
 
 
 def test_what_training_has_read_is_retired_oldest_first_down_to_the_budget(tmp_path: Path) -> None:

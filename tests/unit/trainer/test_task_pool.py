@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
+from recollect.errors import ConfigurationError
 from recollect.messages import user
 from trainer.config import TrainConfig
 from trainer.environments.generated import dialogue_task, generated_tasks, reading_task
 from trainer.environments.tasks import Task
 from trainer.seed.world import part_of
-from trainer.task_pool import Draw, FromLog, TaskPool, assemble
+from trainer.task_pool import Draw, FromLog, TaskPool, assemble, mixed
 
 
 def length(text: str) -> int:
@@ -81,3 +84,24 @@ def test_every_task_is_drawn_before_any_comes_again() -> None:
     draw = Draw(TaskPool((), made(12), (), {}), TrainConfig(tasks_per_iteration=4, generated_only=True))
     first = [task.id for _ in range(3) for task in draw.next()]
     assert len(set(first)) == 12
+
+
+def of_sets(**counts: int) -> list[Task]:
+    return [
+        task.model_copy(update={"id": f"{name}-{i}", "labels": {"set": name}})
+        for name, count in counts.items()
+        for i, task in enumerate(logged(count))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("weights", "kept"),
+    [({}, {"a": 10, "b": 40}), ({"a": 1, "b": 1}, {"a": 10, "b": 10}), ({"b": 2}, {"a": 10, "b": 20}), ({"a": 8}, {"a": 10, "b": 1})],
+)
+def test_sets_are_mixed_by_weight(weights: dict[str, float], kept: dict[str, int]) -> None:
+    assert Counter(task.labels["set"] for task in mixed(of_sets(a=10, b=40), weights)) == kept
+
+
+def test_a_weight_of_a_set_that_there_is_not_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="mix names no set of tasks: c; there are: a, b"):
+        mixed(of_sets(a=1, b=1), {"c": 1})

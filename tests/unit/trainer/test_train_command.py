@@ -13,11 +13,11 @@ from matplotlib.image import imread
 from rich.console import Console
 from typer.testing import CliRunner
 
-from recollect.errors import ConfigurationError, Conflict
+from recollect.errors import ConfigurationError, Conflict, NewerLog
 from recollect.settings import load
 from trainer.cli import exclusive, train, training_config
 from trainer.evaluate import Evaluation, paired_difference
-from trainer.inputs import check_settings, nothing_to_do
+from trainer.inputs import LogInput, check_settings, nothing_to_do, tasks_of_log
 from trainer.report import report, table, write_report
 from trainer.result import TrainResult
 from trainer.run_folder import RunFolder
@@ -96,6 +96,23 @@ def test_an_empty_log_is_nothing_to_do(tmp_path: Path, monkeypatch: pytest.Monke
     assert found.exit_code == 3
     assert "nothing to do: the trajectory log is empty" in found.output.replace("\n", " ")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_newer_log_is_told_by_its_version_and_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECOLLECT_HOME", str(tmp_path))
+    (tmp_path / "trajectories").mkdir()
+    (tmp_path / "trajectories" / "20260101T000000.000000-7.jsonl").write_text('{"schema": 9}\n')
+    found = CliRunner().invoke(command(), ["--engine-url", "http://127.0.0.1:9"])
+    assert found.exit_code == 1
+    assert isinstance(found.exception, NewerLog)
+    assert "has schema 9" in str(found.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train.lock", "trajectories"]
+
+
+def test_nothing_new_is_nothing_to_do_and_an_unknown_policy_is_a_mistake(tmp_path: Path) -> None:
+    assert "none of 8 trajectories is new" in nothing_to_do(8, {}, num_new=0).message
+    with pytest.raises(ConfigurationError, match="'memry' is called by no agent"):
+        tasks_of_log(training_config(None, ["policy=memry"]), load(None, [f"home={tmp_path}"], {}), LogInput([]))
 
 
 def test_without_a_server_the_command_asks_for_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
