@@ -11,7 +11,6 @@ import pytest
 from tests.e2e.other_model import write_other_model
 from trainer.demo.serving import Serving
 
-
 COMMON = ("agents.prompts=default", "embedder.kind=none")
 
 

@@ -15,7 +15,8 @@ from openai import OpenAI
 
 from recollect.log import read_log
 from recollect.trajectory import Trajectory
-from tests.e2e.other_model import WORDS, write_other_model
+from tests.e2e.conftest import OtherEngine
+from tests.e2e.other_model import WORDS
 from trainer.demo.serving import Serving
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sentence_extractor"
@@ -41,14 +42,12 @@ def test_without_the_package_the_error_lists_what_there_is(tmp_path: Path) -> No
 
 
 @pytest.mark.engine
-def test_it_serves_a_chat_request_and_is_trained_for_one_step(tmp_path: Path, installed: Path) -> None:
+def test_it_serves_a_chat_request_and_is_trained_for_one_step(tmp_path: Path, installed: Path, other_engine: OtherEngine) -> None:
     home = tmp_path / "home"
     (home / "agents").mkdir(parents=True)
     shutil.copy(EXAMPLE / "agent.yaml", home / "agents")
     assert _recollect(home, "agents", "check").stdout.strip() == "every agent fits"
-    model = write_other_model(tmp_path / "model")
-    settings = [f"engine.model={model}", "agents.prompts=default", "embedder.kind=none"]
-    serving = Serving(home, settings)
+    serving = Serving(home, other_engine.serving)
     try:
         serving.start(lambda _: None)
         openai = OpenAI(base_url=f"{serving.url}/v1", api_key="none", timeout=120, max_retries=0)
@@ -66,7 +65,7 @@ def test_it_serves_a_chat_request_and_is_trained_for_one_step(tmp_path: Path, in
 
         trained = _recollect(
             home,
-            *("train", "--json", *settings, "iterations=1", "tasks_per_iteration=1", "group_size=6", "held_out_tasks=1"),
+            *("train", "--json", *other_engine.training, "iterations=1", "tasks_per_iteration=1", "group_size=6", "held_out_tasks=1"),
             *("samples_per_task=1", "rewards.f1=1.0", "min_logged_share=1", "max_answer_tokens=96"),
         )
         assert trained.returncode == 0, trained.stderr[-3000:]

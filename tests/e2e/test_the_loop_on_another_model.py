@@ -13,7 +13,8 @@ import pytest
 from openai import OpenAI
 
 from recollect.log import read_log
-from tests.e2e.other_model import WINDOW, WORDS, write_other_model
+from tests.e2e.conftest import OtherEngine
+from tests.e2e.other_model import WINDOW, WORDS
 from trainer.demo.serving import Serving
 
 pytestmark = pytest.mark.engine
@@ -24,17 +25,9 @@ CORRECTION = " ".join(WORDS[::2])
 """Half of the words of the vocabulary, so that random answers overlap with it to different degrees."""
 
 
-def test_another_model_serves_logs_trains_one_update_and_swaps(tmp_path: Path) -> None:
-    model = write_other_model(tmp_path / "model")
-    settings = [
-        f"engine.model={model}",
-        "agents.prompts=default",
-        "agents.writing=operations",
-        "agents.section_tokens=400",
-        "agents.memory_tokens=24",
-        "embedder.kind=none",
-    ]
-    serving = Serving(tmp_path / "home", settings)
+def test_another_model_serves_logs_trains_one_update_and_swaps(tmp_path: Path, other_engine: OtherEngine) -> None:
+    agents = ["agents.writing=operations", "agents.section_tokens=400", "agents.memory_tokens=24"]
+    serving = Serving(tmp_path / "home", [*other_engine.serving, *agents])
     try:
         serving.start(lambda _: None)
         openai = OpenAI(base_url=f"{serving.url}/v1", api_key="none", timeout=120, max_retries=0)
@@ -57,7 +50,7 @@ def test_another_model_serves_logs_trains_one_update_and_swaps(tmp_path: Path) -
         assert len(reading.steps) >= 3
         assert all(step.trainable and step.policy and step.policy.base == "model" for step in reading.steps)
 
-        report = _train(tmp_path / "home", model)
+        report = _train(tmp_path / "home", [*other_engine.training, *agents])
         assert report["version"] == 1
         assert _served(serving.url, "memory@v1")
         after = openai.chat.completions.create(
@@ -73,7 +66,7 @@ def test_another_model_serves_logs_trains_one_update_and_swaps(tmp_path: Path) -
         serving.stop()
 
 
-def _train(home: Path, model: Path) -> dict[str, object]:
+def _train(home: Path, settings: list[str]) -> dict[str, object]:
     overrides = [
         "iterations=1",
         "tasks_per_iteration=3",
@@ -84,18 +77,7 @@ def _train(home: Path, model: Path) -> dict[str, object]:
         "max_answer_tokens=160",
     ]
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "recollect", "--home", str(home), "train", "--json", f"engine.model={model}"),
-            *(
-                "agents.prompts=default",
-                "agents.writing=operations",
-                "agents.section_tokens=400",
-                "agents.memory_tokens=24",
-                "embedder.kind=none",
-                "min_logged_share=1",
-                *overrides,
-            ),
-        ],
+        [sys.executable, "-m", "recollect", "--home", str(home), "train", "--json", *settings, "min_logged_share=1", *overrides],
         capture_output=True,
         text=True,
         timeout=300,
