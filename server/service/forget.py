@@ -83,8 +83,9 @@ class Forgetting:
         quiet: Callable[[Namespace], Awaitable[None]],
         rerankers: Rerankers,
         sessions: Sessions,
+        reflecting: asyncio.Lock,
     ) -> None:
-        """`quiet` waits until no answer of a namespace is in progress."""
+        """`quiet` waits until no answer of a namespace is in progress; `reflecting` is held while a session is reflected on."""
         self._home = home
         self._store = store
         self._files = files
@@ -94,6 +95,7 @@ class Forgetting:
         self._quiet = quiet
         self._rerankers = rerankers
         self._sessions = sessions
+        self._reflecting = reflecting
         self._lock = asyncio.Lock()
 
     async def memory(self, namespace: Namespace, memory_id: str) -> Certificate:
@@ -143,7 +145,7 @@ class Forgetting:
 
         Redacted once more after it: an answer that ran meanwhile may have recalled what was about to go.
         """
-        async with self._lock:
+        async with self._lock, self._reflecting:
             tenant = namespaces[0].tenant
             files = await asyncio.to_thread(self._forget_files, scope, namespaces[0])
             await self._sessions.forget(lambda one: _open_in(one, scope, tenant, str(namespaces[0]), target))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -18,7 +19,6 @@ from server.agents.rmm.agent import RmmAgent
 from server.engines.base import Engine
 from server.service.ids import new_id
 from server.service.known import KnownTrajectories
-from server.service.pending import PendingWrites
 from server.service.sessions import OpenSession
 from server.service.spending import Spending
 
@@ -35,7 +35,6 @@ class Reflecting:
         store: MemoryStore,
         log: LogWriter,
         adapters: Adapters,
-        pending: PendingWrites,
         known: KnownTrajectories,
         spending: Spending,
     ) -> None:
@@ -44,9 +43,10 @@ class Reflecting:
         self._store = store
         self._log = log
         self._adapters = adapters
-        self._pending = pending
         self._known = known
         self._spending = spending
+        self.lock = asyncio.Lock()
+        """Held while a session is reflected on: one at a time, and none while something is forgotten. Answers do not wait for it."""
 
     def at_end(self, agent: Agent) -> bool:
         """Whether an agent has something to do when a session ends."""
@@ -86,7 +86,7 @@ class Reflecting:
         )
         seq, failure = await self._store.seq(namespace), None
         try:
-            async with self._pending.alone(namespace):
+            async with self.lock:
                 return await agent.reflect(session, context)
         except RecollectError as exc:
             failure = f"{type(exc).__name__}: {exc.message}"

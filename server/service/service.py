@@ -132,12 +132,19 @@ class Service:
             sessions=self.sessions,
             at_end=lambda agent: self.reflecting.at_end(agent),
         )
-        self.reflecting = Reflecting(
-            self._models, self.engine, self._store, self._log, self.adapters, self.chat.pending, known, self.spending
-        )
+        self.reflecting = Reflecting(self._models, self.engine, self._store, self._log, self.adapters, known, self.spending)
         self.memories = Memories(self._store, self.chat.pending)
         self.forgetting = Forgetting(
-            self.home, self._store, self.files, self._log, registry, self.chat.pending, self.chat.quiet, self.rerankers, self.sessions
+            self.home,
+            self._store,
+            self.files,
+            self._log,
+            registry,
+            self.chat.pending,
+            self.chat.quiet,
+            self.rerankers,
+            self.sessions,
+            self.reflecting.lock,
         )
         self.auditing = Auditing(self.home, self._store, self.memories, self.forgetting, self.chat.pending)
         self.feedback = FeedbackBook(self._log, known, kept=settings.log.enabled)

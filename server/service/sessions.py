@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from recollect.errors import InvalidRequest, RecollectError
+from recollect.log_files import full_disk_named
 from recollect.memory import Namespace
 from recollect.model import Frozen
 
@@ -71,7 +72,7 @@ class Sessions:
         return len(self._open)
 
     async def touch(self, namespace: Namespace, session: str, agent: str, *, done: bool) -> None:
-        """A turn of a session begins; `done`: it is the last one. Returns when that is on the disk. Raises OSError."""
+        """A turn of a session begins; `done`: it is the last one. Returns when that is on the disk. Raises StorageFull, OSError."""
         one = OpenSession(tenant=namespace.tenant, namespace=str(namespace), session=session, agent=agent, at=datetime.now(UTC), done=done)
         await self._keep(one)
         self._changed.set()
@@ -144,6 +145,7 @@ def _read(folder: Path) -> list[OpenSession]:
 def _write(folder: Path, one: OpenSession) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = folder / f".{one.name}.tmp"
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as file:
-        file.write(one.model_dump_json())
-    aside.replace(folder / one.name)
+    with full_disk_named("the session could not be noted"):
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as file:
+            file.write(one.model_dump_json())
+        aside.replace(folder / one.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -108,6 +109,16 @@ async def test_what_is_forgotten_is_not_reflected_on(tmp_path: Path) -> None:
         await running.service.forgetting.namespace(ADA)
         assert len(running.service.sessions) == 0
         assert [file for file in (tmp_path / "sessions").iterdir() if file.is_file()] == []
+
+
+async def test_an_answer_does_not_wait_for_a_reflection_and_forgetting_does(tmp_path: Path) -> None:
+    async with served(tmp_path) as running:
+        async with running.service.reflecting.lock:  # as while a session is reflected on
+            await say(running, "My locker code is 4821-kelbo.")
+            forgetting = asyncio.create_task(running.service.forgetting.namespace(ADA))
+            await say(running, "My dog is Tarvo.")
+            assert not forgetting.done()
+        assert (await forgetting).memories > 0
 
 
 async def test_it_costs_the_others_nothing_and_can_be_switched_off(tmp_path: Path) -> None:
