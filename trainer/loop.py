@@ -156,7 +156,7 @@ async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> dict[str, 
     timing.rollout_s = time.perf_counter() - clock
 
     clock = time.perf_counter()
-    credited = credit(groups, scale_by_std=run.config.optimisation.scale_by_std, learning=Learning(run.alias, run.config.roles))
+    credited = credit(groups, run.config.credit, learning=Learning(run.alias, run.config.roles))
     samples, num_too_long = within_window(credited.samples, run.learner.window)
     lag = _lag(samples, run)
     update: Mapping[str, float] = {}

@@ -13,7 +13,17 @@ from rich.table import Table
 from trainer.evaluate import Evaluation, mean
 from trainer.result import TrainResult, held_out_figures
 
-SUMS = ("groups", "groups_flat", "groups_small", "unscored", "failed", "untrainable_calls", "too_long_calls", "calls")
+SUMS = (
+    "groups",
+    "groups_flat",
+    "groups_flat_outcome",
+    "groups_small",
+    "unscored",
+    "failed",
+    "untrainable_calls",
+    "too_long_calls",
+    "calls",
+)
 MEANS = ("clip_low", "clip_high", "importance_mean", "importance_truncated", "kl_sampler", "kl_reference", "version_lag", "calls_per_s")
 
 

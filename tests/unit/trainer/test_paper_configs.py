@@ -69,7 +69,8 @@ def test_the_hyper_parameters_are_memfactorys() -> None:
     for config in (small, large):
         found = config.optimisation
         assert (config.group_size, config.tasks_per_iteration) == (16, 24)
-        assert (found.learning_rate, found.beta, found.clip_low, found.clip_high, found.scale_by_std) == (5e-6, 1e-3, 0.2, 0.2, True)
+        assert (found.learning_rate, found.beta, found.clip_low, found.clip_high) == (5e-6, 1e-3, 0.2, 0.2)
+        assert (config.credit.use, config.credit.scale_by_std) == ("broadcast", True)
         assert config.needs.settings["agents.section_tokens"] == "2500"
     assert (small.max_answer_tokens, large.max_answer_tokens) == (2500, 1500)
 
