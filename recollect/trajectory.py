@@ -142,6 +142,11 @@ class Trajectory(Record):
         return self.steps[calls[-1] + 1 :] if calls else self.steps
 
     @property
+    def own_steps(self) -> list[Step]:
+        """The steps without those that were repeated from another rollout."""
+        return self.after_call(self.forked.calls) if self.forked else self.steps
+
+    @property
     def reward(self) -> float | None:
         """The weighted sum of the rewards; None if there is none or one of them was not scored."""
         if not self.rewards or any(r.score is None for r in self.rewards):

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from recollect.model import Frozen
 from trainer.credit.settings import Credit
+from trainer.curriculum import Curriculum
 from trainer.environments.from_log import WINDOW
 from trainer.rewards.case import Scoring
 from trainer.rewards.judge import JudgeSettings
@@ -103,3 +104,4 @@ class TrainConfig(Frozen):
     """Whether a published version is answered with from now on; false leaves that to `recollect adapters promote`."""
     optimisation: Optimisation = Optimisation()
     credit: Credit = Credit()
+    curriculum: Curriculum = Curriculum()

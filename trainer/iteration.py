@@ -42,7 +42,7 @@ def iteration_metrics(
     `unscored/<reward>` counts the trajectories, among those that did not fail, that this reward could not be found for.
     """
     trajectories = [t for group in groups for t in group.trajectories]
-    calls = sum(step.policy is not None for t in trajectories for step in t.steps)
+    calls = sum(step.policy is not None for t in trajectories for step in t.own_steps)
     return {
         "iteration": number,
         "reward": mean([t.reward for t in trajectories]),

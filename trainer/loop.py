@@ -29,6 +29,7 @@ from trainer.evaluate import Difference, Evaluation, evaluate, paired_difference
 from trainer.frozen import frozen_aliases, frozen_policies
 from trainer.inputs import LogInput, Parent, check_engine, check_settings, opened_store, parent_of, read_logged, tasks_of_log
 from trainer.iteration import Timing, iteration_metrics
+from trainer.local_rollouts import with_forks
 from trainer.progress import Listener, Progress, Stage, silent
 from trainer.publish import check_changed, manifest_of
 from trainer.report import write_report
@@ -175,7 +176,9 @@ async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> dict[str, 
 
 async def _rolled_out(run: Run, tasks: Sequence[Task]) -> list[TrajectoryGroup]:
     sampling = Sampling(temperature=run.config.optimisation.temperature, max_tokens=run.max_tokens)
-    return await run.rollouts.groups(tasks, run.config.group_size, policy=run.candidates.policy, sampling=lambda *_: sampling)
+    how: Any = {"policy": run.candidates.policy, "sampling": lambda *_: sampling}
+    groups = await run.rollouts.groups(tasks, run.config.group_size, **how)
+    return await with_forks(run.rollouts, tasks, groups, run.config.credit, learning=Learning(run.alias, run.config.roles), **how)
 
 
 def _lag(samples: Sequence[Sample], run: Run) -> float:
