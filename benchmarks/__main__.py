@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    credit,
     idle_server,
     maintenance,
     memory_search,
@@ -31,6 +32,7 @@ from benchmarks.figure import Figure
 from benchmarks.scale import VARIABLE
 
 BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
+    "credit": credit.run,
     "idle": idle_server.run,
     "log": trajectory_log.run,
     "maintenance": maintenance.run,
@@ -45,7 +47,7 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
     "search": search.run,
     "writes": writes.run,
 }
-LONG = frozenset({"million", "namespaces", "reading", "reading-served", "reading-ways", "search", "writes"})
+LONG = frozenset({"credit", "million", "namespaces", "reading", "reading-served", "reading-ways", "search", "writes"})
 """Those that take more than a few minutes: run when they are named, or with `all`."""
 
 

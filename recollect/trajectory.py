@@ -108,6 +108,13 @@ class Reward(Record):
     metadata: dict[str, Scalar] = Field(default_factory=dict[str, Scalar])
 
 
+class Forked(Record):
+    """Where a rollout began: behind the first `calls` model calls of another one of its task, which it repeats and does not sample."""
+
+    trajectory_id: str
+    calls: int
+
+
 class Trajectory(Record):
     """One agent request, from its messages to its answer, with every call it made."""
 
@@ -132,6 +139,18 @@ class Trajectory(Record):
     trainable: bool = True
     use_memory: bool = True
     """False if the request asked for nothing to be recalled or remembered."""
+    forked: Forked | None = None
+    """Set for a rollout that began at an intermediate memory; None for one that began at the task's beginning."""
+
+    def after_call(self, count: int) -> list[Step]:
+        """The steps behind the first `count` model calls."""
+        calls = [number for number, step in enumerate(self.steps) if step.policy is not None][:count]
+        return self.steps[calls[-1] + 1 :] if calls else self.steps
+
+    @property
+    def own_steps(self) -> list[Step]:
+        """The steps without those that were repeated from another rollout."""
+        return self.after_call(self.forked.calls) if self.forked else self.steps
 
     @property
     def reward(self) -> float | None:

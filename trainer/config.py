@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recollect.model import Frozen
+from trainer.credit.settings import Credit
+from trainer.curriculum import Curriculum
 from trainer.environments.from_log.settings import WINDOW, LogUse
 from trainer.rewards.case import Scoring
 from trainer.rewards.judge import JudgeSettings
@@ -37,8 +39,6 @@ class Optimisation(Frozen):
     """Of rollouts, and therefore of the log-probs that are trained on."""
     rows_per_batch: int = Field(default=16, ge=1)
     """Rows that are computed at once. It changes speed and memory, not the gradient."""
-    scale_by_std: bool = False
-    """Divide advantages by their group's standard deviation (GRPO) or not (Dr. GRPO)."""
 
 
 class Needs(Frozen):
@@ -108,3 +108,5 @@ class TrainConfig(Frozen):
     make_current: bool = True
     """Whether a published version is answered with from now on; false leaves that to `recollect adapters promote`."""
     optimisation: Optimisation = Optimisation()
+    credit: Credit = Credit()
+    curriculum: Curriculum = Curriculum()

@@ -21,7 +21,7 @@ from server.agents.registry import build_agents, flows
 from server.engines.base import Engine
 from trainer.config import TrainConfig
 from trainer.frozen import frozen_aliases
-from trainer.rewards.catalogue import JUDGE
+from trainer.rewards.catalogue import BY_STEP, JUDGE
 from trainer.task_pool import FromLog, from_logged
 
 
@@ -98,6 +98,11 @@ def check_settings(config: TrainConfig, settings: Settings) -> None:
     if config.rewards.others.get(JUDGE) and not config.judge.url:
         raise ConfigurationError(
             "rewards.judge has a weight, but judge.url names no judge; set judge.url and judge.model", param="judge.url"
+        )
+    if config.credit.use == "step_groups" and not any(config.rewards.others.get(name) for name in BY_STEP):
+        choice = " or ".join(f"rewards.{name}" for name in BY_STEP)
+        raise ConfigurationError(
+            f"credit.use is step_groups, but no reward that tells steps apart has a weight; give {choice} one", param="credit.use"
         )
     if settings.engine.kind in ("openai", "none"):
         raise ConfigurationError(

@@ -42,7 +42,7 @@ def iteration_metrics(
     `unscored/<reward>` counts the trajectories, among those that did not fail, that this reward could not be found for.
     """
     trajectories = [t for group in groups for t in group.trajectories]
-    calls = sum(step.policy is not None for t in trajectories for step in t.steps)
+    calls = sum(step.policy is not None for t in trajectories for step in t.own_steps)
     return {
         "iteration": number,
         "reward": mean([t.reward for t in trajectories]),
@@ -50,13 +50,7 @@ def iteration_metrics(
         **_by_kind(tasks, groups),
         "tasks_logged": sum(task.source == "logged" for task in tasks),
         "tasks_generated": sum(task.source == "generated" for task in tasks),
-        "groups": credited.num_groups,
-        "groups_flat": credited.num_flat,
-        "groups_small": credited.num_small,
-        "unscored": credited.num_unscored,
-        "failed": credited.num_failed,
-        "untrainable_calls": credited.num_untrainable,
-        "frozen_calls": credited.num_frozen,
+        **credited.figures(),
         "too_long_calls": num_too_long,
         "calls": calls,
         "version_lag": lag,

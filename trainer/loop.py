@@ -41,6 +41,7 @@ from trainer.inputs import (
     tasks_of_log,
 )
 from trainer.iteration import Timing, iteration_metrics
+from trainer.local_rollouts import with_forks
 from trainer.progress import Listener, Progress, Stage, silent
 from trainer.publish import check_changed, manifest_of
 from trainer.report import write_report
@@ -181,7 +182,7 @@ async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> dict[str, 
     timing.rollout_s = time.perf_counter() - clock
 
     clock = time.perf_counter()
-    credited = credit(groups, scale_by_std=run.config.optimisation.scale_by_std, learning=Learning(run.alias, run.config.roles))
+    credited = credit(groups, run.config.credit, learning=Learning(run.alias, run.config.roles))
     samples, num_too_long = within_window(credited.samples, run.learner.window)
     lag = _lag(samples, run)
     update: Mapping[str, float] = {}
@@ -200,7 +201,9 @@ async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> dict[str, 
 
 async def _rolled_out(run: Run, tasks: Sequence[Task]) -> list[TrajectoryGroup]:
     sampling = Sampling(temperature=run.config.optimisation.temperature, max_tokens=run.max_tokens)
-    return await run.rollouts.groups(tasks, run.config.group_size, policy=run.candidates.policy, sampling=lambda *_: sampling)
+    how: Any = {"policy": run.candidates.policy, "sampling": lambda *_: sampling}
+    groups = await run.rollouts.groups(tasks, run.config.group_size, **how)
+    return await with_forks(run.rollouts, tasks, groups, run.config.credit, learning=Learning(run.alias, run.config.roles), **how)
 
 
 def _lag(samples: Sequence[Sample], run: Run) -> float:

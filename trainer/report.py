@@ -18,6 +18,7 @@ from trainer.result import TrainResult, held_out_figures
 SUMS = (
     "groups",
     "groups_flat",
+    "groups_flat_outcome",
     "groups_small",
     "unscored",
     "failed",

@@ -17,6 +17,7 @@ NOTHING = "-"
 SKIPPED = {
     "groups": "groups of siblings",
     "groups_flat": "of them skipped, all rewards alike",
+    "groups_flat_outcome": "of them with one outcome, whether or not their steps tell them apart",
     "groups_small": "of them skipped, fewer than two were scored",
     "unscored": "rollouts without a reward, dropped",
     "failed": "rollouts that failed (among those)",

@@ -161,22 +161,39 @@ def mixed(tasks: Sequence[Task], weights: Mapping[str, float]) -> list[Task]:
 
 
 class Draw:
-    """Draws each iteration's tasks: every task once before any comes again, logged ones first in number."""
+    """Draws each iteration's tasks: every task once before any comes again, logged ones first in number. A stage of the
+    curriculum begins anew, with the tasks that it allows."""
 
     def __init__(self, pool: TaskPool, config: TrainConfig) -> None:
+        """Raises ConfigurationError if the curriculum's first stage allows no task."""
+        config.curriculum.check(pool.training)
         self._config = config
         self._rng = random.Random(f"draw/{config.seed}")
-        self._pools = {"logged": list(pool.logged), "generated": list(pool.generated)}
-        self._waiting: dict[str, list[Task]] = {"logged": [], "generated": []}
+        self._all = {"logged": pool.logged, "generated": pool.generated}
+        self._pools: dict[str, list[Task]] = {source: [] for source in self._all}
+        self._waiting: dict[str, list[Task]] = {source: [] for source in self._all}
+        self._number = 0
+        self._limit: int | None = 0  # of no stage: the first draw begins one
 
     def next(self) -> list[Task]:
         """The tasks of the next iteration: of the logged ones at least their share, no task twice."""
+        self._staged()
         total, share = self._config.tasks_per_iteration, self._config.min_logged_share
         logged, generated = len(self._pools["logged"]), len(self._pools["generated"])
         num_logged = min(logged, max(math.ceil(total * share), total - generated))
         fitting = total if not logged else math.floor(num_logged * (1 - share) / share)
         num_generated = min(generated, total - num_logged, fitting)
         return self._take("logged", num_logged) + self._take("generated", num_generated)
+
+    def _staged(self) -> None:
+        """Count the iteration, and take up the tasks of its stage where one begins."""
+        self._number += 1
+        curriculum = self._config.curriculum
+        limit = curriculum.limit(self._number, self._config.iterations)
+        if limit != self._limit:
+            self._limit = limit
+            self._pools = {source: curriculum.fitting(tasks, limit) for source, tasks in self._all.items()}
+            self._waiting = {source: [] for source in self._all}
 
     def _take(self, source: str, count: int) -> list[Task]:
         taken: list[Task] = []

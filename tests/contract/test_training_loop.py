@@ -255,3 +255,25 @@ async def test_an_engine_that_does_not_answer_is_told_before_anything_is_made(ba
     with pytest.raises(EngineUnavailable, match="loading"):
         await train(TrainConfig.model_validate(SMALL | {"generated_only": True}), settings(tmp_path, base), engine)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "figures"),
+    [
+        ({"use": "step_groups"}, {"credit/steps_alone"}),
+        ({"use": "evidence", "anchor": "cited"}, {"credit/steps_alone", "credit/without_evidence"}),
+        ({"use": "local", "rerolls": 2}, {"credit/forks", "credit/forks_flat", "credit/forks_alone", "credit/groups_unforked"}),
+    ],
+    ids=lambda value: value["use"] if isinstance(value, dict) else "",
+)
+async def test_a_run_learns_by_the_estimator_that_it_names(base: Path, tmp_path: Path, chosen: dict[str, Any], figures: set[str]) -> None:
+    own = {"iterations": 1, "generated_only": True, "publish": "always", "credit": chosen, "rewards": {"information_gain": 0.5}}
+    result = await train(TrainConfig.model_validate(SMALL | own), settings(tmp_path, base), learning())
+    (line,) = result.iterations
+    assert line["samples"] > 0
+    assert line["groups_flat"] <= line["groups_flat_outcome"] <= line["groups"]
+    assert figures <= line.keys()
+    assert any(size > 0 for name, size in line.items() if name.startswith("advantage/"))
+    if chosen["use"] == "local":
+        assert line["credit/forks"] == line["groups"]
+        assert line["uncredited_calls"] >= 2 * line["groups"] - 2 * line["groups_flat"]

@@ -14,10 +14,10 @@ from server.agents import document
 from server.agents.carried import carried_text
 from server.agents.recurrent import READ
 from trainer.environments.tasks import Task
+from trainer.rewards import provenance
 from trainer.rewards.attribution import BETA
 from trainer.rewards.evidence import K
 from trainer.rewards.exact_match import boxed
-from trainer.rewards.operations import writes
 
 Origins = Mapping[str, AbstractSet[str]]
 """The ids of the turns in which a memory was written, by the memory's id."""
@@ -73,23 +73,22 @@ class Case:
     @property
     def answering(self) -> Step | None:
         """The call that gave the answer: the last one that wrote no memory."""
-        return next((step for step in reversed(self.calls) if step.error is None and not writes(step)), None)
+        return provenance.answering(self.trajectory)
 
     @property
     def shown(self) -> list[MemoryRef]:
         """The memories that the answering call was shown, best first."""
-        found = self.answering.retrieved if self.answering else []
-        return sorted(found, key=lambda m: m.score if m.score is not None else float("-inf"), reverse=True)
+        return provenance.shown(self.trajectory)
 
     @property
     def writing(self) -> list[Step]:
         """The steps that could change the memory."""
-        return [step for step in self.trajectory.steps if writes(step)]
+        return provenance.writing(self.trajectory)
 
     @property
     def writers(self) -> dict[str, int]:
         """The step that wrote each memory last."""
-        return {op.id: step.index for step in self.writing for op in step.memory_ops if op.applied and op.id and op.op != "noop"}
+        return provenance.writers(self.trajectory)
 
     @property
     def readings(self) -> list[Step]:
@@ -104,16 +103,23 @@ class Case:
             memories.append(written if written is not None else memories[-1] if memories else "")
         return memories
 
+    def memories_written(self) -> list[tuple[str, ...]]:
+        """The memories after each writing step, oldest first, without what was there before the rollout."""
+        held: dict[str, str] = {}
+        after: list[tuple[str, ...]] = []
+        for step in self.writing:
+            for op in (op for op in step.memory_ops if op.applied and op.id and op.op != "noop"):
+                held.pop(op.id or "", None)
+                if op.op in ("add", "update"):
+                    held[op.id or ""] = op.text
+            after.append(tuple(held.values()))
+        return after
+
     def memory(self) -> str:
         """All that the rollout remembered in the end, without what was there before."""
         if self.task.kind == "reading":
             return next(reversed(self.memories_read()), "")
-        held: dict[str, str] = {}
-        for op in (op for step in self.writing for op in step.memory_ops if op.applied and op.id):
-            held.pop(op.id or "", None)
-            if op.op in ("add", "update"):
-                held[op.id or ""] = op.text
-        return "".join(held.values())
+        return "".join(next(reversed(self.memories_written()), ()))
 
     def told(self) -> str:
         """All that it was given to remember: the conversation, or the document."""

@@ -36,10 +36,13 @@ def _citation_bonus(case: Case) -> Value | float | None:
 
 
 def _information_gain(case: Case) -> Value | None:
-    if not case.readings:
+    steps, memories = case.readings, case.memories_read()
+    if not steps:
+        steps, memories = case.writing, ["\n".join(texts) for texts in case.memories_written()]
+    if not steps:
         return None
-    gains = information_gain(case.memories_read(), case.task.gold)
-    return Value(float(sum(gains)), {step.index: gain for step, gain in zip(case.readings, gains, strict=True)})
+    gains = information_gain(memories, case.task.gold)
+    return Value(float(sum(gains)), {step.index: gain for step, gain in zip(steps, gains, strict=True)})
 
 
 def _evidence_attribution(case: Case) -> Value | None:
@@ -95,6 +98,8 @@ def _token_cost(case: Case) -> Value | float:
     return left_over(sum(step.usage.total_tokens for step in case.calls), case.scoring.tokens)
 
 
+BY_STEP = ("information_gain", "evidence_attribution")
+"""The rewards that tell the steps apart (`Reward.by_step`)."""
 MEASURES: Mapping[str, Measure] = {
     **METRICS,
     "bleu1": lambda case: bleu1(case.named, case.task.gold),

@@ -1,4 +1,4 @@
-"""Information gain of each reading step: what of the gold answer its memory has gained (ReMemR1, arXiv 2509.23040)."""
+"""Information gain of each step that reads or writes: what of the gold answer its memory has gained (ReMemR1, arXiv 2509.23040)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def word_recall(text: str, gold: Iterable[str]) -> float:
 
 
 def information_gain(memories: Sequence[str], gold: Sequence[str], *, before: str = "") -> list[float]:
-    """For each memory, in the order of reading, its word recall minus that of the memory before it: each in [-1, 1].
+    """For each memory, in their order, its word recall minus that of the memory before it: each in [-1, 1].
 
     Their sum is the recall of the last memory minus that of `before`.
     """

@@ -1,4 +1,4 @@
-"""The rewards of one rollout, by the weights of the configuration. Values only; trainer/credit.py makes advantages of them."""
+"""The rewards of one rollout, by the weights of the configuration. Values only; trainer/credit makes advantages of them."""
 
 from __future__ import annotations
 

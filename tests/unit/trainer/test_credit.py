@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
+from recollect.errors import ConfigurationError
 from recollect.policy import Policy
+from recollect.settings import parse
 from recollect.trajectory import Reward, Step, Trajectory, TrajectoryGroup
-from trainer.credit import credit
+from trainer.config import TrainConfig
+from trainer.credit import Credit, Estimate, Sibling, credit, estimator
 from trainer.samples import Sample, by_length, merge_identical, within_window
 
 POLICY = Policy(base="base", adapter="memory", candidate="r1.3")
@@ -47,7 +52,7 @@ def test_the_advantage_is_the_reward_less_the_groups_mean_on_every_step() -> Non
 
 
 def test_division_by_the_standard_deviation_is_an_option() -> None:
-    found = credit([group(trajectory("a", 1.0), trajectory("b", 0.0))], scale_by_std=True)
+    found = credit([group(trajectory("a", 1.0), trajectory("b", 0.0))], Credit(scale_by_std=True))
     assert [s.advantage for s in found.samples] == pytest.approx([1.0, -1.0])
 
 
@@ -95,3 +100,29 @@ def test_samples_are_sorted_by_length_and_those_beyond_the_window_counted() -> N
 def test_identical_calls_become_one_with_their_mean_advantage() -> None:
     merged = merge_identical([sample((1,), (2,), 1.0), sample((1,), (3,), 1.0), sample((1,), (2,), -0.5), sample((1,), (2,), 1.0, "q")])
     assert [(s.completion_ids, s.count, s.advantage) for s in merged] == [((2,), 2, 0.25), ((3,), 1, 1.0), ((2,), 1, 1.0)]
+
+
+def test_figures_count_flat_outcomes_and_tell_the_mean_size_of_the_advantages_by_role() -> None:
+    found = credit([group(trajectory("a", 1.0), trajectory("b", 0.0)), group(trajectory("c", 1.0), trajectory("d", 1.0))]).figures()
+    assert (found["groups"], found["groups_flat"], found["groups_flat_outcome"], found["uncredited_calls"]) == (2, 1, 1, 0)
+    assert found["advantage/answerer"] == pytest.approx(0.55)
+
+
+def test_an_unknown_estimator_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match=r"credit.use.*'evidense'; did you mean 'evidence'\? known are broadcast, evidence, local"):
+        parse(TrainConfig, {"credit": {"use": "evidense"}})
+
+
+def test_an_estimator_of_ones_own_is_named_like_those_that_come_with_recollect() -> None:
+    """It is registered once for the whole process, so that its name is its own."""
+
+    @estimator("first_step_alone")
+    def first_step_alone(siblings: Sequence[Sibling], settings: Credit) -> Estimate:
+        return Estimate([{0: one.reward * float(settings.options["factor"] or 0)} for one in siblings], {"later_steps": len(siblings)})
+
+    settings = parse(TrainConfig, {"credit": {"use": "first_step_alone", "options": {"factor": 2.0}}}).credit
+    found = credit([group(trajectory("a", 1.0, call(0), call(1)), trajectory("b", 0.0))], settings)
+    assert [(s.trajectory_id, s.step, s.advantage) for s in found.samples] == [("a", 0, 2.2), ("b", 0, 0.0)]
+    assert (found.num_uncredited, found.skipped) == (1, {"later_steps": 2})
+    with pytest.raises(ConfigurationError, match="already"):
+        estimator("first_step_alone")(first_step_alone)

@@ -77,7 +77,8 @@ def test_the_hyper_parameters_are_memfactorys() -> None:
     for config in (small, large):
         found = config.optimisation
         assert (config.group_size, config.tasks_per_iteration) == (16, 24)
-        assert (found.learning_rate, found.beta, found.clip_low, found.clip_high, found.scale_by_std) == (5e-6, 1e-3, 0.2, 0.2, True)
+        assert (found.learning_rate, found.beta, found.clip_low, found.clip_high) == (5e-6, 1e-3, 0.2, 0.2)
+        assert (config.credit.use, config.credit.scale_by_std) == ("broadcast", True)
         assert config.needs.settings["agents.section_tokens"] == "2500"
     assert (small.max_answer_tokens, large.max_answer_tokens) == (2500, 1500)
 
@@ -86,7 +87,7 @@ def test_the_hyper_parameters_are_memagents() -> None:
     config = training_config(next(path for path in PAPERS if path.stem == "memagent"), [])
     found = config.optimisation
     assert (config.group_size, config.tasks_per_iteration, config.max_answer_tokens) == (16, 128, 1024)
-    assert (found.loss, found.scale_by_std, found.beta, found.clip_low, found.clip_high) == ("dapo", False, 1e-3, 0.2, 0.2)
+    assert (found.loss, config.credit.scale_by_std, found.beta, found.clip_low, found.clip_high) == ("dapo", False, 1e-3, 0.2, 0.2)
     assert (found.learning_rate, found.warmup_updates, found.temperature) == (1e-6, 20, 1.0)
     assert config.needs.settings == {"agents.section_tokens": "5000", "agents.memory_tokens": "1024", "agents.max_sections": "8"}
 
@@ -94,7 +95,7 @@ def test_the_hyper_parameters_are_memagents() -> None:
 def test_the_hyper_parameters_are_memory_r1s() -> None:
     config = training_config(next(path for path in PAPERS if path.stem == "memory-r1"), [])
     assert (config.group_size * config.tasks_per_iteration, config.max_answer_tokens, config.held_out_tasks) == (128, 2048, 81)
-    assert (config.optimisation.learning_rate, config.optimisation.temperature, config.optimisation.scale_by_std) == (1e-6, 1.0, True)
+    assert (config.optimisation.learning_rate, config.optimisation.temperature, config.credit.scale_by_std) == (1e-6, 1.0, True)
     (source,) = config.tasks
     assert (source.source, source.options["categories"]) == ("locomo", ["1", "2", "3", "4"])
     assert any("152 questions to train on, 81 to validate, 1,307 to test" in data for data in config.needs.data)

@@ -159,6 +159,18 @@ async def test_a_reader_earns_what_each_section_added_to_its_memory() -> None:
     assert await only("information_gain", task(), trajectory("Tarvo", answerer())) is None
 
 
+async def test_a_step_that_writes_earns_what_of_the_gold_answer_the_memories_gained_by_it() -> None:
+    steps = (
+        updater(MemoryOp(op="add", id="m1", text="User's cat is Brum.")),
+        updater(MemoryOp(op="add", id="m2", text="User's dog is Tarvo.")),
+        updater(MemoryOp(op="update", id="m2", text="User's dog is gone.", applied=False)),
+        updater(MemoryOp(op="delete", id="m2")),
+    )
+    found = await only("information_gain", task(), trajectory("Tarvo", *steps, answerer()))
+    assert found is not None
+    assert (found.score, list(found.by_step.values())) == (0.0, [0.0, 1.0, 0.0, -1.0])
+
+
 async def test_the_match_is_attributed_to_the_steps_that_wrote_what_was_retrieved() -> None:
     steps = (updater(noted("m1", "a")), updater(), updater(noted("m2", "b"), noted("m1", "a2", "update")))
     done = trajectory("Tarvo", *steps, answerer(("m1", 0.5), ("from before", 0.4)))

@@ -8,9 +8,11 @@ import pytest
 
 from recollect.errors import ConfigurationError
 from recollect.messages import user
+from recollect.settings import parse
 from trainer.config import TrainConfig
+from trainer.curriculum import Curriculum
 from trainer.environments.generated import dialogue_task, generated_tasks, reading_task
-from trainer.environments.tasks import Task
+from trainer.environments.tasks import Task, Turn
 from trainer.seed.world import part_of
 from trainer.task_pool import Draw, FromLog, TaskPool, assemble, mixed
 
@@ -105,3 +107,42 @@ def test_sets_are_mixed_by_weight(weights: dict[str, float], kept: dict[str, int
 def test_a_weight_of_a_set_that_there_is_not_is_told() -> None:
     with pytest.raises(ConfigurationError, match="mix names no set of tasks: c; there are: a, b"):
         mixed(of_sets(a=1, b=1), {"c": 1})
+
+
+def of_turns(count: int, name: str, *sessions: str) -> Task:
+    told = tuple(Turn(messages=(user("x"),), session=sessions[i % len(sessions)] if sessions else None) for i in range(count))
+    values = {"kind": "dialogue", "agent": "memory", "request": [user("?")], "gold": ["x"], "source": "generated"}
+    return Task.model_validate(values | {"id": name, "conversation": told})
+
+
+def test_a_curriculum_draws_short_conversations_first_and_all_in_the_end() -> None:
+    tasks = tuple(of_turns(turns, f"{turns}-{i}") for turns in (2, 5, 9) for i in range(4))
+    config = TrainConfig(tasks_per_iteration=4, iterations=6, generated_only=True, curriculum=Curriculum(most=(2, 5)))
+    draw = Draw(TaskPool((), tasks, (), {}), config)
+    longest = [max(len(task.conversation) for task in draw.next()) for _ in range(6)]
+    assert longest[:2] == [2, 2]
+    assert max(longest[2:4]) == 5
+    assert max(longest[4:]) == 9
+    assert draw.next()
+
+
+def test_a_stage_with_fewer_tasks_than_are_wanted_draws_what_it_has() -> None:
+    tasks = (of_turns(2, "a"), of_turns(7, "b"), of_turns(7, "c"))
+    config = TrainConfig(tasks_per_iteration=3, iterations=2, generated_only=True, curriculum=Curriculum(most=(2,)))
+    draw = Draw(TaskPool((), tasks, (), {}), config)
+    assert [len(draw.next()), len(draw.next())] == [1, 3]
+
+
+def test_conversations_may_be_counted_in_sessions() -> None:
+    by_sessions = Curriculum(by="sessions", most=(1,))
+    tasks = [of_turns(6, "a", "s1", "s2"), of_turns(6, "b", "s1"), of_turns(6, "c"), of_turns(0, "d")]
+    assert [by_sessions.length(task) for task in tasks] == [2, 1, 1, 0]
+    assert [task.id for task in by_sessions.fitting(tasks, 1)] == ["b", "c", "d"]
+
+
+def test_a_curriculum_that_cannot_be_followed_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"curriculum.*most is \[8, 8\]; write whole numbers above 0, each above the one before"):
+        parse(TrainConfig, {"curriculum": {"most": [8, 8]}})
+    config = TrainConfig(curriculum=Curriculum(most=(3,)))
+    with pytest.raises(ConfigurationError, match="begins with 3 turns, but the shortest conversation has 5"):
+        Draw(TaskPool((), (of_turns(5, "a"),), (), {}), config)
