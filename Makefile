@@ -3,6 +3,9 @@ BIN := .venv/bin
 INPUTS := pyproject.toml scripts/setup $(wildcard requirements/*.txt)
 SOURCES := $(shell git ls-files 'recollect/*' 'memory_store/*' 'server/*' 'clients/*' 'trainer/*' 'models/*' 2>/dev/null)
 
+# Bytecode is kept, whatever the shell says: without it every process compiles torch and vLLM anew, 10 to 15 s of it each time.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo serve test test-full test-clients check bench learn setup lock clean
 
 .venv/.ready: $(INPUTS)
