@@ -246,7 +246,8 @@ def _arguments(optimisation: Optimisation, output: Path, *, seed: int, gpu: bool
         beta=optimisation.beta,
         use_bias_correction_kl=False,  # the papers' k3 as it is, without the ratio as a weight
         epsilon=optimisation.clip_low,
-        epsilon_high=optimisation.clip_high,
+        # TRL takes cispo's as the greatest weight itself, the other losses' as how far a ratio may be above 1
+        epsilon_high=optimisation.clip_high + (optimisation.loss == "cispo"),
         scale_rewards="none",
         temperature=optimisation.temperature,
         vllm_importance_sampling_correction=optimisation.importance_cap is not None,

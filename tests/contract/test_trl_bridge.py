@@ -140,6 +140,15 @@ def test_one_learner_makes_many_updates_on_one_optimizer_state(base: Path, tmp_p
     assert steps == {4}
 
 
+def test_cispo_weighs_a_token_that_the_policy_itself_sampled_with_one(base: Path, tmp_path: Path) -> None:
+    """CISPO's weight is min(ratio, 1 + clip_high), and the ratio is 1 where one step is made of each batch."""
+    made = learner(base, tmp_path, importance_cap=None, loss="cispo")
+    calls = samples(made)
+    by_hand = gradients_by_hand(made, calls, cap=None)
+    found, _ = gradients_of_bridge(made, calls)
+    assert largest_difference(found, by_hand) < 1e-5
+
+
 def test_the_divergence_from_the_reference_is_k3_over_all_tokens_at_its_weight(base: Path, tmp_path: Path) -> None:
     """k3 = exp(d) - d - 1 with d = log p_ref - log p (Schulman), the reference being the model without its adapter."""
     beta = 0.5
