@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import ValidationError
 
+from recollect import installed
 from recollect.errors import ConfigurationError
 from recollect.model import Frozen
 from recollect.settings import AgentSettings
@@ -114,11 +114,7 @@ def flow(name: str) -> Callable[[B], B]:
 @cache
 def load_installed() -> None:
     """Import what installed packages register. Raises ConfigurationError for one that cannot be imported."""
-    for point in entry_points(group=ENTRY_POINTS):
-        try:
-            point.load()
-        except Exception as exc:
-            raise ConfigurationError(f"the modules of {point.value} ({point.name}) cannot be loaded: {exc}", param=ENTRY_POINTS) from exc
+    installed.load_installed(ENTRY_POINTS, "modules")
 
 
 def options_of(known: Known, given: Mapping[str, object], settings: AgentSettings, where: str) -> ModuleOptions:

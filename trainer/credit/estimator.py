@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, TypeVar
 
+from recollect import installed
 from recollect.errors import ConfigurationError
 from recollect.trajectory import Trajectory
 
@@ -73,11 +73,7 @@ def estimator(name: str) -> Callable[[E], E]:
 @cache
 def load_installed() -> None:
     """Import what installed packages register. Raises ConfigurationError for one that cannot be imported."""
-    for point in entry_points(group=ENTRY_POINTS):
-        try:
-            point.load()
-        except Exception as exc:
-            raise ConfigurationError(f"the estimators of {point.value} ({point.name}) cannot be loaded: {exc}", param=ENTRY_POINTS) from exc
+    installed.load_installed(ENTRY_POINTS, "estimators")
 
 
 def known(name: str) -> bool:
