@@ -12,7 +12,7 @@ from recollect import log_files
 from recollect.errors import Conflict
 from recollect.events import LogEvent
 from recollect.log_files import Segment, compress, encode, replacing
-from recollect.log_read import raw_lines, refuse
+from recollect.log_read import raw_lines, read_events, refuse
 
 Body = dict[str, Any]
 
@@ -77,6 +77,11 @@ def redact(root: Path, trajectory_ids: Iterable[str]) -> int:
             if segment.plain.exists() and any(_names(line, ids) for line in raw_lines(segment, refuse)):
                 raise Conflict(f"{segment.plain.name} is being written by another process; forget through that one, or stop it first")
         return sum(_rewrite(segment, ids) for segment in found if not segment.plain.exists())
+
+
+def redacted_ids(root: Path) -> set[str]:
+    """The trajectories that were forgotten, as far as the log reaches back. Corrupt lines are left out."""
+    return {event.trajectory_id for event in read_events(root, corrupt=lambda _: None) if event.kind == "redaction"}
 
 
 def _rewrite(segment: Segment, ids: set[str]) -> int:

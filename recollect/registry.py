@@ -1,7 +1,8 @@
 """The adapter registry: published versions of each policy on disk, and which one is current.
 
-`<root>/<pool>/<policy>/v<N>/` holds `adapter_model.safetensors`, `adapter_config.json` and `manifest.json`. A version is
-written beside its place and renamed into it, `current` is replaced by rename: a crash leaves the old state or the new one.
+`<root>/<pool>/<policy>/v<N>/` holds `adapter_model.safetensors`, `adapter_config.json` and `manifest.json`; a retired version
+has a `retired.json` and no weights. A version is written beside its place and renamed into it, `current` is replaced by rename:
+a crash leaves the old state or the new one.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,6 +23,7 @@ from recollect.errors import AdapterRefused, Conflict, InvalidRequest, NotFound
 from recollect.manifest import Manifest
 from recollect.memory import LOCAL_TENANT, TENANT
 from recollect.policy import ALIAS
+from recollect.retired import RETIRED, Retired, retired_in
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -46,10 +48,12 @@ class Registry:
 
     def policies(self, pool: str = LOCAL_TENANT) -> list[str]:
         """Policies of which a version was published, by name."""
+        return [policy for policy in self.known(pool) if self.versions(policy, pool)]
+
+    def known(self, pool: str = LOCAL_TENANT) -> list[str]:
+        """Policies that have a folder, by name, those without a version too."""
         folder = self.root / _checked_pool(pool)
-        if not folder.is_dir():
-            return []
-        return sorted(path.name for path in folder.iterdir() if ALIAS.fullmatch(path.name) and self.versions(path.name, pool))
+        return sorted(path.name for path in folder.iterdir() if ALIAS.fullmatch(path.name)) if folder.is_dir() else []
 
     def versions(self, policy: str, pool: str = LOCAL_TENANT) -> list[int]:
         """Published versions, ascending."""
@@ -93,18 +97,27 @@ class Registry:
             raise AdapterRefused(f"{policy}@v{version}: {MANIFEST} is not valid: {exc.errors()[0]['msg']}", param="version") from exc
 
     def verify(self, policy: str, version: int, pool: str = LOCAL_TENANT) -> Manifest:
-        """The manifest, after checking that the weights are those it names. Raises AdapterRefused."""
+        """The manifest, after checking that the weights are those it names. Raises AdapterRefused, also for a retired version."""
+        self._check_standing(policy, version, pool)
         manifest = self.manifest(policy, version, pool)
         weights = self.path(policy, version, pool) / WEIGHTS
         if not weights.is_file() or file_sha256(weights) != manifest.sha256:
             raise AdapterRefused(f"{policy}@v{version}: {WEIGHTS} is not what the manifest names; publish it again", param="version")
         return manifest
 
-    def publish(self, folder: Path, manifest: Manifest, *, pool: str = LOCAL_TENANT, make_current: bool = True) -> Path:
+    def publish(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        *,
+        pool: str = LOCAL_TENANT,
+        make_current: bool = True,
+        check: Callable[[], None] = lambda: None,
+    ) -> Path:
         """Copy the adapter in `folder` to its place as `manifest.version`, and point `current` at it.
 
-        Raises AdapterRefused if a file is missing or the weights are not those of the manifest, Conflict if the version
-        is not the next one.
+        Raises AdapterRefused if a file is missing, the weights are not those of the manifest, or the parent is retired; Conflict
+        if the version is not the next one; what `check` raises, which is called when nobody else can publish or retire.
         """
         for name in (WEIGHTS, CONFIG):
             if not (folder / name).is_file():
@@ -116,6 +129,9 @@ class Registry:
             expected = self.next_version(policy, pool)
             if manifest.version != expected:
                 raise Conflict(f"the next version of {policy!r} is {expected}, not {manifest.version}", param="version")
+            if manifest.parent is not None and manifest.parent in self.versions(policy, pool):
+                self._check_standing(policy, manifest.parent, pool)
+            check()
             incoming = home / f"{_INCOMING}{uuid.uuid4().hex}"
             incoming.mkdir()
             for name in (WEIGHTS, CONFIG):
@@ -132,23 +148,90 @@ class Registry:
             return place
 
     def set_current(self, policy: str, version: int | None, pool: str = LOCAL_TENANT) -> None:
-        """Point `current` at a version, or with None at the base model. Raises NotFound, also for a policy without versions."""
+        """Point `current` at a version, or with None at the base model.
+
+        Raises NotFound, also for a policy without versions; AdapterRefused for a retired one.
+        """
         if version is not None:
             self.path(policy, version, pool)
         elif not self.versions(policy, pool):
             known = ", ".join(self.policies(pool)) or "none yet"
             raise NotFound(f"no version of policy {policy!r} was published; published: {known}", param="policy", code="adapter_not_found")
         with self._writing(policy, pool) as home:
+            if version is not None:
+                self._check_standing(policy, version, pool)
             self._point(home, version)
 
     def rollback(self, policy: str, pool: str = LOCAL_TENANT) -> int | None:
-        """Go back to the parent of the current version; None: to the base model. Raises Conflict if that is current already."""
+        """Go back to the current version's nearest ancestor that is not retired; None: to the base model.
+
+        Raises Conflict if that is current already.
+        """
         current = self.current(policy, pool)
         if current is None:
             raise Conflict(f"policy {policy!r} answers with the base model already", param="policy")
-        parent = self.manifest(policy, current, pool).parent
+        parent = self.standing(policy, self.manifest(policy, current, pool).parent, pool)
         self.set_current(policy, parent, pool)
         return parent
+
+    def retired(self, policy: str, version: int, pool: str = LOCAL_TENANT) -> Retired | None:
+        """Why a version may answer no more; None if it may. Raises NotFound."""
+        return retired_in(self.path(policy, version, pool))
+
+    def standing(self, policy: str, version: int | None, pool: str = LOCAL_TENANT) -> int | None:
+        """The version, or its nearest ancestor that is not retired; None: the base model. Raises NotFound, AdapterRefused."""
+        while version is not None and self.retired(policy, version, pool):
+            version = self.manifest(policy, version, pool).parent
+        return version
+
+    def retire(self, policy: str, versions: Mapping[int, Retired], pool: str = LOCAL_TENANT) -> None:
+        """Let versions answer no more. If one of them is current, its nearest ancestor that is not retired becomes it, or the base.
+
+        The weights stay until `drop_weights`: an engine may have them loaded.
+        """
+        with self._writing(policy, pool) as home:
+            for version, why in versions.items():
+                incoming = home / f"{_INCOMING}{RETIRED}"
+                incoming.write_text(why.model_dump_json(indent=1) + "\n", "utf-8")
+                _sync(incoming)
+                incoming.replace(self.path(policy, version, pool) / RETIRED)
+                _sync(self.path(policy, version, pool))
+            with suppress(AdapterRefused):  # a pointer that says nothing points at none of them
+                current = self.current(policy, pool)
+                if current in versions:
+                    self._point(home, self._left(policy, current, pool))
+
+    def retired_weights(self, pool: str = LOCAL_TENANT) -> list[tuple[str, int]]:
+        """Policy and number of the retired versions whose weights are still there."""
+        found = [(policy, version) for policy in self.known(pool) for version in self.versions(policy, pool)]
+        return [one for one in found if self.retired(*one, pool) and (self.path(*one, pool) / WEIGHTS).exists()]
+
+    def drop_weights(self, policy: str, version: int, pool: str = LOCAL_TENANT) -> None:
+        """Delete a retired version's weights, once no engine has them loaded. The manifest stays."""
+        assert self.retired(policy, version, pool)
+        folder = self.path(policy, version, pool)
+        (folder / WEIGHTS).unlink(missing_ok=True)
+        _sync(folder)
+
+    def settle(self, policy: str, pool: str = LOCAL_TENANT) -> None:
+        """Wait until a publication in progress has ended."""
+        with self._writing(policy, pool):
+            pass
+
+    def _left(self, policy: str, version: int | None, pool: str) -> int | None:
+        try:
+            return self.standing(policy, version, pool)
+        except (AdapterRefused, NotFound):  # the chain ends at an ancestor that cannot be read
+            return None
+
+    def _check_standing(self, policy: str, version: int, pool: str) -> None:
+        if (why := self.retired(policy, version, pool)) is not None:
+            raise AdapterRefused(
+                f"{policy}@v{version} is retired: {why.reason} (certificate {why.certificate}); "
+                f"promote another version, or train again: recollect train --replace {policy}@v{version}",
+                param="version",
+                code="adapter_retired",
+            )
 
     def _folder(self, policy: str, pool: str) -> Path:
         if not ALIAS.fullmatch(policy):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
-import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from recollect.errors import ConfigurationError, Conflict
+from recollect.errors import ConfigurationError
 from recollect.invocation import Invocation
 from recollect.settings import Settings, override, parse, read_file
+from recollect.train_lock import exclusive
 from server.engines.vllm import VllmEngine
 from trainer.config import TrainConfig
 from trainer.dry_run import check_needs, dry_run
@@ -83,21 +82,6 @@ def _tell(plan: Mapping[str, Any], *, as_json: bool) -> None:
             typer.echo("\n".join([f"{name}:" if lines else f"{name}: none", *(f"  {line}" for line in lines)]))
         else:
             typer.echo(f"{name}: {lines}")
-
-
-@contextmanager
-def exclusive(home: Path) -> Generator[None]:
-    """One trainer on a home at a time. Raises Conflict."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(home / "train.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise Conflict(f"a trainer runs on home {home} already; wait for it to end") from exc
-        yield
-    finally:
-        os.close(descriptor)
 
 
 async def _train(config: TrainConfig, settings: Settings, engine: VllmEngine, log: LogInput, *, as_json: bool) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from recollect.errors import AdapterRefused, Conflict, InvalidRequest, NotFound
+from recollect.forgotten_candidates import drop_quarantined
 from recollect.manifest import Fingerprint, Manifest
 from recollect.registry import CONFIG, WEIGHTS, Registry, file_sha256
+from recollect.retired import LEARNED, RETIRED, UNREADABLE, Retired, affected, hashes_of
 
 
 @pytest.fixture
@@ -179,3 +181,87 @@ def test_a_pointer_that_says_nothing_known_is_an_error_and_not_the_base(registry
     (registry.path("memory", 1).parent / "current").write_text("latest")
     with pytest.raises(AdapterRefused, match="promote a version"):
         registry.current("memory")
+
+
+def forgotten(reason: str = LEARNED) -> Retired:
+    return Retired(certificate="c1", reason=reason)
+
+
+def test_a_retired_version_gives_way_to_its_nearest_ancestor_and_cannot_come_back(registry: Registry, tmp_path: Path) -> None:
+    published(registry, tmp_path / "made", 4)
+    registry.retire("memory", {2: forgotten(), 4: forgotten("descends from v2")})
+    assert registry.current("memory") == 3
+    for refused in (lambda: registry.set_current("memory", 4), lambda: registry.verify("memory", 4)):
+        with pytest.raises(AdapterRefused, match=r"v4 is retired: descends from v2 \(certificate c1\); promote another"):
+            refused()
+    assert registry.rollback("memory") == 1
+    registry.retire("memory", {1: forgotten()})
+    assert registry.current("memory") is None
+    assert (registry.versions("memory"), registry.next_version("memory")) == ([1, 2, 3, 4], 5)
+
+
+def test_the_weights_of_retired_versions_are_deleted_and_what_they_were_stays(registry: Registry, tmp_path: Path) -> None:
+    published(registry, tmp_path / "made", 2)
+    assert registry.retired_weights() == []
+    registry.retire("memory", {1: forgotten()})
+    assert registry.retired_weights() == [("memory", 1)]
+    registry.drop_weights("memory", 1)
+    assert registry.retired_weights() == []
+    assert sorted(path.name for path in registry.path("memory", 1).iterdir()) == [CONFIG, "manifest.json", "retired.json"]
+    found = registry.retired("memory", 1)
+    assert found is not None
+    assert (found.certificate, found.reason) == ("c1", LEARNED)
+    assert registry.verify("memory", 2).version == 2
+
+
+def test_a_mark_that_cannot_be_read_retires_too(registry: Registry, tmp_path: Path) -> None:
+    published(registry, tmp_path / "made", 1)
+    (registry.path("memory", 1) / RETIRED).write_text("{")
+    with pytest.raises(AdapterRefused, match=r"retired\.json cannot be read"):
+        registry.verify("memory", 1)
+
+
+def test_what_was_trained_from_a_retired_version_or_fails_the_last_check_is_not_published(registry: Registry, tmp_path: Path) -> None:
+    published(registry, tmp_path / "made", 1)
+    made = adapter(tmp_path / "made")
+
+    def check() -> None:
+        raise AdapterRefused("forgotten meanwhile")
+
+    with pytest.raises(AdapterRefused, match="meanwhile"):
+        registry.publish(made, manifest(made, 2), check=check)
+    registry.retire("memory", {1: forgotten()})
+    with pytest.raises(AdapterRefused, match="v1 is retired"):
+        registry.publish(made, manifest(made, 2, parent=1))
+    registry.publish(made, manifest(made, 2))
+    assert registry.current("memory") == 2
+
+
+def test_whatever_descends_from_what_learned_is_affected(registry: Registry, tmp_path: Path) -> None:
+    data: dict[int, tuple[int | None, list[str]]] = {
+        1: (None, []),
+        2: (1, ["a"]),
+        3: (2, ["b"]),
+        4: (3, []),
+        5: (1, ["b"]),
+    }
+    for version, (parent, ids) in data.items():
+        made = adapter(tmp_path / "made", f"weights {version}")
+        said = manifest(made, version, parent=parent).model_copy(update={"trajectory_ids": sorted(hashes_of(set(ids)))})
+        registry.publish(made, said)
+    assert affected(registry, hashes_of({"a"}), "local") == {"memory": {2: LEARNED, 3: "descends from v2", 4: "descends from v2"}}
+    assert affected(registry, hashes_of({"b"}), "local") == {"memory": {3: LEARNED, 4: "descends from v3", 5: LEARNED}}
+    assert affected(registry, hashes_of({"c"}), "local") == affected(registry, hashes_of(set()), "local") == {}
+    (registry.path("memory", 1) / "manifest.json").write_text("{")
+    assert affected(registry, hashes_of({"c"}), "local") == {"memory": {1: UNREADABLE} | dict.fromkeys((2, 3, 4, 5), "descends from v1")}
+
+
+def test_quarantined_candidates_that_learned_from_it_are_deleted(registry: Registry, tmp_path: Path) -> None:
+    published(registry, tmp_path / "made", 2)
+    for run, (parent, ids) in {"r1": (None, {"a"}), "r2": (2, {"b"}), "r3": (1, {"b"})}.items():
+        folder = adapter(registry.root / "local" / "memory" / "quarantine" / run)
+        said = manifest(folder, 3, parent=parent).model_copy(update={"trajectory_ids": sorted(hashes_of(ids))})
+        (folder / "manifest.json").write_text(said.model_dump_json())
+    assert drop_quarantined(registry, frozenset(), {}, "local") == []
+    assert drop_quarantined(registry, hashes_of({"a"}), {"memory": {2: LEARNED}}, "local") == ["memory@runr1", "memory@runr2"]
+    assert [path.name for path in (registry.root / "local" / "memory" / "quarantine").iterdir()] == ["r3"]

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from recollect.errors import ConfigurationError, Conflict, NewerLog
 from recollect.settings import load
-from trainer.cli import exclusive, train, training_config
+from recollect.train_lock import exclusive
+from trainer.cli import train, training_config
 from trainer.evaluate import Evaluation, paired_difference
 from trainer.inputs import LogInput, check_settings, nothing_to_do, tasks_of_log
 from trainer.report import report, table, write_report
