@@ -14,13 +14,14 @@ from recollect.trajectory import Feedback
 
 
 class AdapterVersion(Record):
-    """One published version. `refused` says why it is not served although it was made current."""
+    """One published version. `refused` says why it is not served although it was made current, `retired` why it never will be."""
 
     version: int
     name: str
     loaded: bool = False
     in_flight: int = 0
     refused: str | None = None
+    retired: str | None = None
 
 
 class AdapterState(Record):

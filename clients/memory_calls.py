@@ -35,7 +35,10 @@ Clearable = Literal["importance", "valid_at", "invalid_at"]
 
 
 class Forgotten(Record):
-    """The certificate: what was forgotten and how that was verified. `adapters` learned from it and were not retrained."""
+    """The certificate: what was forgotten and how that was verified. `adapters` learned from it and answer no more.
+
+    `was` and `now` have, by policy that lost its current version, that version and what it answers with since (a version or `base`).
+    """
 
     id: str
     scope: str
@@ -44,6 +47,10 @@ class Forgotten(Record):
     versions: int
     trajectories: int
     adapters: list[str]
+    retired: list[str] = Field(default_factory=list[str])
+    quarantined: list[str] = Field(default_factory=list[str])
+    was: dict[str, str] = Field(default_factory=dict[str, str])
+    now: dict[str, str] = Field(default_factory=dict[str, str])
     verified: str
 
 

@@ -83,9 +83,14 @@ def on_disk(registry: Registry) -> list[AdapterState]:
     states: list[AdapterState] = []
     for policy in registry.policies():
         current = registry.current(policy)
-        versions = [AdapterVersion(version=version, name=f"{policy}@v{version}") for version in registry.versions(policy)]
+        versions = [_version(registry, policy, version) for version in registry.versions(policy)]
         states.append(AdapterState(policy=policy, pool=LOCAL_TENANT, current=current, versions=versions))
     return states
+
+
+def _version(registry: Registry, policy: str, version: int) -> AdapterVersion:
+    retired = registry.retired(policy, version)
+    return AdapterVersion(version=version, name=f"{policy}@v{version}", retired=retired.reason if retired else None)
 
 
 def _registry(ctx: typer.Context) -> Registry:
@@ -101,11 +106,18 @@ def _print(states: Sequence[AdapterState], *, as_json: bool) -> None:
         typer.echo("no adapters yet: recollect train publishes them")
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("version", "current", "loaded", "in flight", "refused"):
+    for name in ("version", "current", "loaded", "in flight", "refused", "retired"):
         shown.add_column(name, overflow="fold")
     for state in states:
         for version in state.versions:
             mark = "current" if version.version == state.current else ""
             in_flight = str(version.in_flight) if version.in_flight else ""
-            shown.add_row(Text(version.name, style="cyan"), mark, "yes" if version.loaded else "", in_flight, Text(version.refused or ""))
+            shown.add_row(
+                Text(version.name, style="cyan"),
+                mark,
+                "yes" if version.loaded else "",
+                in_flight,
+                Text(version.refused or ""),
+                Text(version.retired or ""),
+            )
     Screen().print(shown)

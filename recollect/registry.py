@@ -184,10 +184,10 @@ class Registry:
             version = self.manifest(policy, version, pool).parent
         return version
 
-    def retire(self, policy: str, versions: Mapping[int, Retired], pool: str = LOCAL_TENANT) -> None:
-        """Let versions answer no more. If one of them is current, its nearest ancestor that is not retired becomes it, or the base.
+    def retire(self, policy: str, versions: Mapping[int, Retired], pool: str = LOCAL_TENANT) -> int | None:
+        """Let versions answer no more. If a retired one is current, its nearest ancestor that is not becomes it, or the base.
 
-        The weights stay until `drop_weights`: an engine may have them loaded.
+        Returns the version that was current if it gave way.         The weights stay until `drop_weights`: an engine may have them loaded.
         """
         with self._writing(policy, pool) as home:
             for version, why in versions.items():
@@ -198,8 +198,11 @@ class Registry:
                 _sync(self.path(policy, version, pool))
             with suppress(AdapterRefused):  # a pointer that says nothing points at none of them
                 current = self.current(policy, pool)
-                if current in versions:
-                    self._point(home, self._left(policy, current, pool))
+                left = self._left(policy, current, pool)
+                if left != current:
+                    self._point(home, left)
+                    return current
+        return None
 
     def retired_weights(self, pool: str = LOCAL_TENANT) -> list[tuple[str, int]]:
         """Policy and number of the retired versions whose weights are still there."""

@@ -2,7 +2,8 @@
 
 A request pins each alias to a version once and keeps it to its end. A new version is loaded under its own immutable name,
 compared with its manifest, and only then the alias is flipped, in one assignment; the old version is unloaded when the last
-request that names it has ended. A version that does not fit is refused, with the reason in the list, and the old one stays.
+request that names it has ended. A version that does not fit is refused, with the reason in the list, and the old one stays, unless
+it is retired: such a version answers nothing that begins now, and its weights are deleted once it is unloaded.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from recollect.memory import LOCAL_TENANT
 from recollect.model import Frozen
 from recollect.policy import Policy
 from recollect.registry import Registry
+from recollect.train_lock import untrained
 from server.engines.base import Engine
 from server.engines.fingerprint import difference, fingerprint
 
@@ -44,13 +46,14 @@ class Pins(NamedTuple):
 
 
 class AdapterVersion(Frozen):
-    """One published version. `refused` says why it is not served although it was made current."""
+    """One published version. `refused` says why it is not served although it was made current, `retired` why it never will be."""
 
     version: int
     name: str
     loaded: bool
     in_flight: int
     refused: str | None = None
+    retired: str | None = None
 
 
 class AdapterState(Frozen):
@@ -197,12 +200,14 @@ class Adapters:
 
     def _version(self, alias: str, number: int) -> AdapterVersion:
         name = f"{alias}@v{number}"
+        retired = self._registry.retired(alias, number, self._pool)
         return AdapterVersion(
             version=number,
             name=name,
             loaded=any(policy.name == name for policy in self._loaded),
             in_flight=sum(count for policy, count in self._in_flight.items() if policy.name == name),
             refused=self._refused.get((alias, number)),
+            retired=retired.reason if retired else None,
         )
 
     def _policy(self, alias: str, version: int | None) -> Policy:
@@ -221,6 +226,7 @@ class Adapters:
         if not self.settled:
             self._on_settling()
         self.settled, self.detail = True, health.detail
+        await self._drop_retired()
 
     async def _follow_alias(self, alias: str) -> None:
         old = self._serving.get(alias)
@@ -235,11 +241,11 @@ class Adapters:
     async def _candidates(self, alias: str, old: Policy | None) -> Sequence[Policy]:
         """What to answer with, the first that is usable: what the registry points at, what serves now or its parent, the base."""
         base = self._policy(alias, None)
+        if old is not None and old.version is not None and await asyncio.to_thread(self._is_retired, alias, old.version):
+            old = None
         try:
             current = await asyncio.to_thread(self._registry.current, alias, self._pool)
-            parent = (
-                None if old or current is None else (await asyncio.to_thread(self._registry.manifest, alias, current, self._pool)).parent
-            )
+            parent = None if old or current is None else await asyncio.to_thread(self._parent, alias, current)
         except (AdapterRefused, NotFound) as exc:
             if self._told.get(alias) != exc.message:
                 logger.warning("%s stays as it is: %s", alias, exc.message)
@@ -247,6 +253,28 @@ class Adapters:
             return [old or base, base]
         self._told.pop(alias, None)
         return [self._policy(alias, current), old or self._policy(alias, parent), base]
+
+    def _parent(self, alias: str, version: int) -> int | None:
+        """The nearest ancestor that is not retired."""
+        return self._registry.standing(alias, self._registry.manifest(alias, version, self._pool).parent, self._pool)
+
+    def _is_retired(self, alias: str, version: int) -> bool:
+        try:
+            return self._registry.retired(alias, version, self._pool) is not None
+        except NotFound:  # it serves from the engine's memory, without its folder
+            return False
+
+    async def _drop_retired(self) -> None:
+        """Delete the weights of retired versions that no request and no trainer uses: an engine dies if a loaded adapter's files vanish."""
+        found = await asyncio.to_thread(self._registry.retired_weights, self._pool)
+        if not found:
+            return
+        with untrained(self._registry.root.parent) as free:  # a trainer samples from frozen versions where they lie
+            for alias, version in found if free else ():
+                policy = Policy(base="", adapter=alias, version=version)
+                if policy.name not in {one.name for one in (*self._loaded, *self._in_flight)}:
+                    await self._engine.unload_adapter(policy)  # an attached engine may hold it, from a server that was killed
+                    await asyncio.to_thread(self._registry.drop_weights, alias, version, self._pool)
 
     async def _usable(self, policy: Policy) -> bool:
         if policy.adapter is None or policy.version is None or policy in self._loaded:

@@ -6,11 +6,12 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from recollect.errors import AdapterRefused, NotFound
+from pydantic import Field
+
+from recollect.errors import NotFound
 from recollect.log import LogWriter, read_log
 from recollect.memory import MemoryRecord, Namespace
 from recollect.model import Frozen
@@ -22,6 +23,7 @@ from server.agents.rmm.topics import turns_of
 from server.service.files import Files
 from server.service.ids import new_id
 from server.service.pending import PendingWrites
+from server.service.retiring import Retiring
 from server.service.sessions import OpenSession, Sessions
 
 MIN_SAID = 12
@@ -29,7 +31,7 @@ MIN_SAID = 12
 PLACES = {
     "memory": "erased",
     "trajectories": "redacted",
-    "adapters": "weights and hashes of trajectory ids; the versions that learned from it are named in the certificate",
+    "adapters": "weights and hashes of trajectory ids; versions that learned from it are retired, and their weights deleted",
     "files": "erased with the namespace that they were uploaded in, and with their tenant",
     "runs": "figures and hashes of trajectory ids",
     "evals": "answers to the tasks of suites, which are made of no user's text",
@@ -65,7 +67,15 @@ class Certificate(Frozen):
     """Log events that were blanked."""
     files: int = 0
     adapters: tuple[str, ...]
-    """Versions whose training data held some of it."""
+    """Versions whose training data held some of it, and those that were trained from them."""
+    retired: tuple[str, ...] = ()
+    """Those of them that this retired; others were retired before."""
+    quarantined: tuple[str, ...] = ()
+    """Candidates that were never published and learned from it. They are deleted."""
+    was: dict[str, str] = Field(default_factory=dict[str, str])
+    """By policy that lost its current version: that version."""
+    now: dict[str, str] = Field(default_factory=dict[str, str])
+    """And what it answers with since: a version, or `base`."""
     verified: str
 
 
@@ -84,8 +94,10 @@ class Forgetting:
         rerankers: Rerankers,
         sessions: Sessions,
         reflecting: asyncio.Lock,
+        follow: Callable[[], Awaitable[None]],
     ) -> None:
-        """`quiet` waits until no answer of a namespace is in progress; `reflecting` is held while a session is reflected on."""
+        """`quiet` waits until no answer of a namespace is in progress; `reflecting` is held while a session is reflected on; `follow`
+        has requests answered with what the registry points at."""
         self._home = home
         self._store = store
         self._files = files
@@ -96,6 +108,7 @@ class Forgetting:
         self._rerankers = rerankers
         self._sessions = sessions
         self._reflecting = reflecting
+        self._follow = follow
         self._lock = asyncio.Lock()
 
     async def memory(self, namespace: Namespace, memory_id: str) -> Certificate:
@@ -141,12 +154,13 @@ class Forgetting:
         chosen: Callable[[MemoryRecord], bool] | None = None,
         holds: Callable[[Trajectory], bool],
     ) -> Certificate:
-        """Redact first and erase then, so that a failure between can be mended by forgetting again.
+        """Redact first, retire and erase then, so that a failure between can be mended by forgetting again.
 
         Redacted once more after it: an answer that ran meanwhile may have recalled what was about to go.
         """
         async with self._lock, self._reflecting:
             tenant = namespaces[0].tenant
+            retiring = Retiring(self._registry, self._home / "trajectories", tenant, new_id())
             files = await asyncio.to_thread(self._forget_files, scope, namespaces[0])
             await self._sessions.forget(lambda one: _open_in(one, scope, tenant, str(namespaces[0]), target))
             doomed: list[MemoryRecord] = []
@@ -156,6 +170,7 @@ class Forgetting:
             ids, events = await self._redacted(tenant, doomed, holds, files)
             if target is not None and not doomed and not ids:
                 raise NotFound(f"no {scope} {target!r} in {namespaces[0]} is or was known", param="id" if scope == "memory" else scope)
+            await self._retired(retiring, ids)
             erased = [record for namespace in namespaces for record in await self._erased(namespace, chosen)]
             for namespace in namespaces:
                 await self._quiet(namespace)
@@ -163,8 +178,10 @@ class Forgetting:
                 await self._store.sweep(tenant)
             await asyncio.to_thread(self._rerankers.forget if scope == "tenant" else self._rerankers.drop_pending, tenant)
             later, more = await self._redacted(tenant, [*doomed, *erased], holds, files)
+            if later - ids:
+                await self._retired(retiring, later)
             certificate = Certificate(
-                id=new_id(),
+                id=retiring.certificate,
                 at=now(),
                 scope=scope,
                 tenant=tenant,
@@ -175,7 +192,11 @@ class Forgetting:
                 trajectories=len(ids | later),
                 events=events + more,
                 files=len(files),
-                adapters=tuple(await asyncio.to_thread(self._trained_on, ids | later, tenant)),
+                adapters=retiring.named,
+                retired=retiring.retired,
+                quarantined=retiring.quarantined,
+                was=retiring.was,
+                now=await asyncio.to_thread(retiring.now),
                 verified="decoded pages and raw bytes of every file of the table, no index, no row only marked as deleted"
                 if chosen
                 else "the tables' folders are gone",
@@ -212,20 +233,10 @@ class Forgetting:
         contents = await asyncio.to_thread(read_log, self._home / "trajectories", strict=True)
         return [item.trajectory for item in contents.trajectories if item.trajectory.tenant == tenant]
 
-    def _trained_on(self, ids: set[str], pool: str) -> list[str]:
-        """The published versions whose manifests name one of the trajectories."""
-        hashes = {sha256(one.encode()).hexdigest() for one in ids}
-        found: list[str] = []
-        for policy in self._registry.policies(pool):
-            for version in self._registry.versions(policy, pool):
-                try:
-                    named = self._registry.manifest(policy, version, pool).trajectory_ids
-                except AdapterRefused:  # what it was trained on cannot be read: it may have been this
-                    found.append(f"{policy}@v{version}")
-                    continue
-                if hashes & set(named):
-                    found.append(f"{policy}@v{version}")
-        return found
+    async def _retired(self, retiring: Retiring, ids: set[str]) -> None:
+        await asyncio.to_thread(retiring.of, ids)
+        if retiring.was:
+            await self._follow()
 
     def _keep(self, certificate: Certificate) -> None:
         folder = self._home / "forgotten"

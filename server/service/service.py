@@ -145,6 +145,7 @@ class Service:
             self.rerankers,
             self.sessions,
             self.reflecting.lock,
+            self.adapters.refresh,
         )
         self.auditing = Auditing(self.home, self._store, self.memories, self.forgetting, self.chat.pending)
         self.feedback = FeedbackBook(self._log, known, kept=settings.log.enabled)

@@ -10,6 +10,8 @@ import pytest
 from openai import APIError
 
 from recollect.registry import WEIGHTS, Registry
+from recollect.retired import LEARNED, Retired
+from recollect.train_lock import exclusive
 from server.engines.scripted import ScriptedEngine, Trouble
 from tests.api.conftest import Served, serving, until
 from tests.api.live import listening
@@ -233,3 +235,51 @@ async def test_swaps_under_streaming_load_fail_no_request_and_leave_no_stale_tok
             assert policy in allowed
         assert {policy for _, policy, _ in seen} == {f"memory@v{version}" for version in (1, 2, 3, 4)}
         await until(lambda: list(served.engine.adapters) == ["memory@v4"])
+
+
+async def test_a_retired_version_answers_nothing_new_and_its_weights_go_when_the_last_request_has_ended(tmp_path: Path) -> None:
+    for _ in range(3):
+        await publish(tmp_path)
+    registry = Registry(tmp_path / "adapters")
+    async with listening(tmp_path, ScriptedEngine(answer=by_version)) as served:
+        served.engine.trouble.hold = asyncio.Event()
+        began = asyncio.create_task(served.ask("hello"))
+        await until(lambda: served.engine.in_flight == 1)
+        held, served.engine.trouble.hold = served.engine.trouble.hold, None
+        why = Retired(certificate="c1", reason=LEARNED)
+        assert registry.retire("memory", {2: why, 3: why}) == 3
+        await served.service.adapters.refresh()
+        assert (await served.ask("hello"))["recollect"]["policies"] == {"memory": "memory@v1"}
+        assert registry.retired_weights() == [("memory", 3)]
+        listed = await state(served)
+        assert (listed["current"], [one["retired"] for one in listed["versions"]]) == (1, [None, LEARNED, LEARNED])
+        held.set()
+        assert (await began)["recollect"]["policies"] == {"memory": "memory@v3"}
+        await until(lambda: registry.retired_weights() == [])
+        refused = await promote(served, 3)
+        assert refused.status_code == 409
+        assert "memory@v3 is retired: learned from forgotten data" in refused.json()["error"]["message"]
+        assert (await state(served))["serving"] == "memory@v1"
+
+
+async def test_a_retired_version_is_not_served_on_when_what_takes_its_place_does_not_fit(tmp_path: Path) -> None:
+    await publish(tmp_path, rank=64)
+    await publish(tmp_path)
+    async with serving(tmp_path, ScriptedEngine(answer=by_version)) as served:
+        assert (await state(served))["serving"] == "memory@v2"
+        Registry(tmp_path / "adapters").retire("memory", {2: Retired(certificate="c1", reason=LEARNED)})
+        await served.service.adapters.refresh()
+        listed = await state(served)
+        assert (listed["current"], listed["serving"]) == (1, "scripted")
+
+
+async def test_the_weights_of_retired_versions_wait_for_a_trainer(tmp_path: Path) -> None:
+    await publish(tmp_path)
+    registry = Registry(tmp_path / "adapters")
+    registry.retire("memory", {1: Retired(certificate="c1", reason=LEARNED)})
+    with exclusive(tmp_path):
+        async with serving(tmp_path, ScriptedEngine(answer=by_version)) as served:
+            await served.service.adapters.refresh()
+            assert registry.retired_weights() == [("memory", 1)]
+    async with serving(tmp_path, kind="none"):
+        await until(lambda: registry.retired_weights() == [])
