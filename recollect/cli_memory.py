@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from recollect.cli_audit import audit
 from recollect.cli_client import Url, ask
+from recollect.cli_forgotten import check_retraining, print_forgotten, retrained
 from recollect.cli_memory_search import AsJson, AsOf, Limit, search
 from recollect.cli_memory_show import history, show, undo
 from recollect.cli_memory_tables import print_records
@@ -125,18 +126,29 @@ def forget(
     session: Annotated[str | None, typer.Option(help="One session and what was remembered of it.", show_default=False)] = None,
     everything: Annotated[bool, typer.Option("--everything", help="All of --namespace.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Then train what replaces the adapters that learned from it.")] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase from all files, with every version and every logged trajectory that holds the text. It cannot be undone."""
+    """Erase from all files, with every version and every logged trajectory that holds the text, and retire the adapters that learned
+    from it. It cannot be undone."""
+    if retrain:
+        check_retraining(ctx, url)
     what = f"memory {memory_id}" if memory_id else f"session {session}" if session else "everything"
     if not yes:
         typer.confirm(f"Forget {what} of {namespace or 'the default namespace'} for good?", abort=True, err=True)
     found = ask(ctx, url, lambda client: client.forget(namespace=namespace, memory_id=memory_id, session=session, everything=everything))
-    if as_json:
-        typer.echo(found.model_dump_json(indent=1))
-        return
-    typer.echo(f"forgotten: {found.memories} memories in {found.versions} versions, {found.trajectories} trajectories")
-    typer.echo(f"verified: {found.verified}")
-    if found.adapters:
-        typer.echo(f"trained on it, and still served: {', '.join(found.adapters)} (`recollect adapters rollback`, then train again)")
+    outcomes: list[dict[str, Any]] = []
+    if not as_json:
+        print_forgotten(found, retrain=retrain)
+    try:
+        if retrain:
+            outcomes = retrained(ctx, found)
+    finally:  # what was forgotten is told, whatever the training comes to
+        if as_json:
+            typer.echo(json.dumps(found.model_dump(mode="json") | ({"retrained": outcomes} if retrain else {}), indent=1))
+    if not as_json:
+        for outcome in outcomes:
+            typer.echo(outcome["said"])
+    if any(outcome["failed"] for outcome in outcomes):
+        raise typer.Exit(1)

@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from recollect.errors import ConfigurationError
+from recollect.cli_adapters import parsed
+from recollect.errors import ConfigurationError, InvalidRequest
 from recollect.invocation import Invocation
+from recollect.registry import Registry
 from recollect.settings import Settings, override, parse, read_file
 from recollect.train_lock import exclusive
 from server.engines.vllm import VllmEngine
@@ -23,6 +25,8 @@ from trainer.config import TrainConfig
 from trainer.dry_run import check_needs, dry_run
 from trainer.inputs import LogInput, NothingToDo, check_settings, read_logged, tasks_of_log
 from trainer.progress import Listener, Progress
+from trainer.replacement import configuration_of
+from trainer.result import TrainResult
 
 NOTHING_TO_DO = 3
 SECTIONS = frozenset(Settings.model_fields)
@@ -36,6 +40,10 @@ def train(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of the training configuration.")] = None,
     engine_url: Annotated[str | None, typer.Option(help="The engine; default: that of the server running on this home.")] = None,
+    replace: Annotated[
+        str | None,
+        typer.Option(metavar="POLICY@vN", help="Train what replaces a retired version: as it was, on the log as it is now."),
+    ] = None,
     generated_only: Annotated[bool, typer.Option("--generated-only", help="Train on generated tasks alone, without the log.")] = False,
     dry: Annotated[bool, typer.Option("--dry-run", help="Tell what the run would do and what it needs, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -44,28 +52,46 @@ def train(
     given = overrides or []
     invocation: Invocation = ctx.obj or Invocation()
     settings = invocation.settings(text for text in given if _section(text) in SECTIONS)
-    chosen = training_config(config, [text for text in given if _section(text) not in SECTIONS], generated_only=generated_only)
+    own = [text for text in given if _section(text) not in SECTIONS]
+    version = None
+    if replace is None:
+        chosen = training_config(config, own, generated_only=generated_only)
+    else:
+        if config is not None:
+            raise ConfigurationError("--replace takes the configuration of the version; leave --config out", param="config")
+        policy, version = _version(replace)
+        values = configuration_of(Registry(settings.home / "adapters"), policy, version).model_dump(mode="json")
+        chosen = _overridden(values, own, generated_only=generated_only)
     if dry:
         _tell(dry_run(chosen, settings), as_json=as_json)
         return
+    try:
+        result = trained(chosen, settings, engine_url, replaces=version)
+    except NothingToDo as exc:
+        typer.echo(exc.message, err=True)
+        raise typer.Exit(NOTHING_TO_DO) from exc
+    _show(result, as_json=as_json)
+
+
+def trained(chosen: TrainConfig, settings: Settings, engine_url: str | None = None, *, replaces: int | None = None) -> TrainResult:
+    """A run on the settings' home, with bars on stderr. Raises NothingToDo, Conflict if a trainer runs there, and what `train` does."""
     check_settings(chosen, settings)
     check_needs(chosen, settings)
     model = Path(settings.engine.model_path)
     with exclusive(settings.home):
         log = read_logged(settings.home, chosen.policy or settings.agents.policy)
-        try:
-            tasks_of_log(chosen, settings, log)
-        except NothingToDo as exc:
-            typer.echo(exc.message, err=True)
-            raise typer.Exit(NOTHING_TO_DO) from exc
+        tasks_of_log(chosen, settings, log)
         url = engine_url or _running_engine(settings.home)
         engine = VllmEngine(url, max_lora_rank=settings.engine.max_lora_rank, model_path=model if model.is_dir() else None)
-        asyncio.run(_train(chosen, settings, engine, log, as_json=as_json))
+        return asyncio.run(_train(chosen, settings, engine, log, replaces))
 
 
 def training_config(file: Path | None, overrides: Sequence[str], *, generated_only: bool = False) -> TrainConfig:
     """The configuration of a file with `key=value` overrides. Raises ConfigurationError."""
-    values = read_file(file) if file else {}
+    return _overridden(read_file(file) if file else {}, overrides, generated_only=generated_only)
+
+
+def _overridden(values: dict[str, Any], overrides: Sequence[str], *, generated_only: bool) -> TrainConfig:
     for text in overrides:
         override(TrainConfig, values, text)
     return parse(TrainConfig, values | ({"generated_only": True} if generated_only else {}))
@@ -84,23 +110,26 @@ def _tell(plan: Mapping[str, Any], *, as_json: bool) -> None:
             typer.echo(f"{name}: {lines}")
 
 
-async def _train(config: TrainConfig, settings: Settings, engine: VllmEngine, log: LogInput, *, as_json: bool) -> None:
+async def _train(config: TrainConfig, settings: Settings, engine: VllmEngine, log: LogInput, replaces: int | None) -> TrainResult:
     # Imported here: torch takes seconds, and that there is nothing to do is told before.
     from trainer.loop import train as run
-    from trainer.report import report, table
 
-    console = Console(stderr=True, highlight=False)
     try:
-        with _shown(console) as listen:
-            result = await run(config, settings, engine, log=log, listen=listen)
+        with _shown(Console(stderr=True, highlight=False)) as listen:
+            return await run(config, settings, engine, log=log, replaces=replaces, listen=listen)
     finally:
         await engine.close()
+
+
+def _show(result: TrainResult, *, as_json: bool) -> None:
+    from trainer.report import report, table
+
     if as_json:
         print(json.dumps(report(result), indent=1))
         return
     Console().print(table(result))
     outcome = f"published {result.policy}@v{result.version}" if result.version else f"not published: {result.refusal}"
-    console.print(f"{outcome}; metrics, tasks and figure: {result.run.path}")
+    Console(stderr=True, highlight=False).print(f"{outcome}; metrics, tasks and figure: {result.run.path}")
 
 
 @contextmanager
@@ -125,6 +154,13 @@ def _shown(console: Console) -> Generator[Listener]:
 def _note(progress: Progress) -> str:
     reward = progress.metrics.get("reward")
     return "" if reward is None else f"reward {reward:.3f}, {progress.metrics['calls_per_s']:.0f} calls/s"
+
+
+def _version(name: str) -> tuple[str, int]:
+    policy, version = parsed(name)
+    if version is None:
+        raise InvalidRequest(f"{name} is the base model, which cannot be retired; name a version, such as {policy}@v1", param="replace")
+    return policy, version
 
 
 def _section(override: str) -> str:

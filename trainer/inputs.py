@@ -47,10 +47,14 @@ class LogInput:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The current version of the policy, that training goes on from; without one, the base model."""
+    """The version of the policy that training goes on from; without one, the base model.
+
+    `replaces` is the retired version that the run replaces.
+    """
 
     version: int | None
     folder: Path | None
+    replaces: int | None = None
 
 
 def read_logged(home: Path, policy: str, pool: str = LOCAL_TENANT) -> LogInput:
@@ -144,13 +148,13 @@ async def check_engine(engine: Engine) -> None:
         raise EngineUnavailable(f"the engine is not ready: {health.detail}")
 
 
-def parent_of(registry: Registry, alias: str, pool: str) -> Parent:
-    """The current version, checked. Raises AdapterRefused."""
-    version = registry.current(alias, pool)
+def parent_of(registry: Registry, alias: str, pool: str, replaces: int | None = None) -> Parent:
+    """The current version, or the nearest ancestor of the one that is replaced that is not retired; checked. Raises AdapterRefused."""
+    version = registry.current(alias, pool) if replaces is None else registry.standing(alias, replaces, pool)
     if version is None:
-        return Parent(None, None)
+        return Parent(None, None, replaces)
     registry.verify(alias, version, pool)
-    return Parent(version, registry.path(alias, version, pool))
+    return Parent(version, registry.path(alias, version, pool), replaces)
 
 
 @asynccontextmanager

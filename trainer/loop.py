@@ -44,6 +44,7 @@ from trainer.iteration import Timing, iteration_metrics
 from trainer.local_rollouts import with_forks
 from trainer.progress import Listener, Progress, Stage, silent
 from trainer.publish import check_changed, manifest_of
+from trainer.replacement import check_remembered
 from trainer.report import write_report
 from trainer.result import TrainResult, held_out_figures
 from trainer.rewards.judge import opened_judge
@@ -93,10 +94,12 @@ async def train(
     store: MemoryStore | None = None,
     log: LogInput | None = None,
     pool: str = LOCAL_TENANT,
+    replaces: int | None = None,
     listen: Listener = silent,
 ) -> TrainResult:
     """Train the policy that `config.policy` names (empty: `settings.agents.policy`), on the home's log and memory if no others are given.
 
+    `replaces` is a retired version: training goes on from its nearest ancestor that is not retired, not from the current version.
     Raises NothingToDo, ConfigurationError, AdapterRefused (unchanged), EngineError, FloatingPointError (diverged), OSError.
     """
     started = time.perf_counter()
@@ -106,7 +109,7 @@ async def train(
     logged = tasks_of_log(config, settings, log, pool)
     await check_engine(engine)
     registry, folder = Registry(home / "adapters"), RunFolder.create(home)
-    parent = parent_of(registry, alias, pool)
+    parent = parent_of(registry, alias, pool, replaces)
 
     listen(Progress("prepare", text=f"run {folder.id}: loading {settings.engine.model_path}"))
     learner = await asyncio.to_thread(
@@ -256,11 +259,18 @@ async def _published(run: Run, policy: Policy, found: Fingerprint, figures: dict
         run_id=run.folder.id,
         logged=run.log.trajectories,
         tasks=run.tasks.training,
-        configuration=run.config.model_dump(mode="json") | _frozen(run),
-        metrics=figures,
+        configuration=run.config.model_dump(mode="json", exclude={"judge": {"api_key"}}) | _frozen(run),
+        metrics=figures | ({"replaces": run.parent.replaces} if run.parent.replaces else {}),
         fingerprint=found,
     )
-    await asyncio.to_thread(run.registry.publish, folder, manifest, pool=run.pool, make_current=run.config.make_current)
+    await asyncio.to_thread(
+        run.registry.publish,
+        folder,
+        manifest,
+        pool=run.pool,
+        make_current=run.config.make_current,
+        check=lambda: check_remembered(run.settings.home / "trajectories", manifest),
+    )
     run.listen(Progress("publish", text=f"published {alias}@v{manifest.version}"))
     return manifest
 

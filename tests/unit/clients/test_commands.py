@@ -63,6 +63,24 @@ def test_a_memory_is_forgotten_after_a_question_or_with_yes(
     assert (code, err) == (1, "error: name what to forget: id, session or everything, one of them\n")
 
 
+def test_retraining_that_could_not_be_done_is_refused_before_anything_is_forgotten(
+    server_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, whose = ("--home", str(server_home), "memory"), ("--namespace", "user/retrained")
+    run(capsys, monkeypatch, *command, "add", "Bo plays the oboe", "--id", "oboe", *whose)
+    forget = (*command, "forget", "--id", "oboe", *whose, "--yes", "--retrain")
+    code, _, err = run(capsys, monkeypatch, *forget, "--url", "http://127.0.0.1:9")
+    assert (code, "--url names another server" in err) == (1, True)
+    with monkeypatch.context() as patched:
+        patched.setattr("trainer.cli_replace.importlib.util.find_spec", lambda _: None)
+        code, _, err = run(capsys, monkeypatch, *forget)
+        assert (code, "--retrain needs the trainer's packages" in err) == (1, True)
+    assert "oboe" in run(capsys, monkeypatch, *command, "list", *whose)[1]
+    code, out, _ = run(capsys, monkeypatch, *forget, "--json")
+    told = json.loads(out)
+    assert (code, told["memories"], told["was"], told["retrained"]) == (0, 1, {}, [])
+
+
 def test_memories_go_out_to_a_file_and_come_in_from_it_once(
     server_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
