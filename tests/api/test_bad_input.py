@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -168,11 +167,9 @@ async def test_a_bad_request_names_what_is_wrong(served: Served, method: str, pa
 async def test_a_body_that_is_nested_too_deep_is_refused_with_the_limit(served: Served, depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
     for path, field in (("/v1/chat/completions", b"messages"), ("/v1/memories", b"text"), ("/v1/feedback", b"id")):
-        began = time.monotonic()
         answer = await served.http.post(path, content=b'{"%s": %s}' % (field, nested), headers={"content-type": "application/json"})
         assert answer.status_code == 400, answer.text
         assert "more than 100 deep; flatten it" in error_of(answer)["message"]
-        assert time.monotonic() - began < 1
 
 
 async def test_a_body_at_the_limit_of_depth_is_read(served: Served) -> None:
