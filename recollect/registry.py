@@ -187,7 +187,7 @@ class Registry:
     def retire(self, policy: str, versions: Mapping[int, Retired], pool: str = LOCAL_TENANT) -> int | None:
         """Let versions answer no more. If a retired one is current, its nearest ancestor that is not becomes it, or the base.
 
-        Returns the version that was current if it gave way.         The weights stay until `drop_weights`: an engine may have them loaded.
+        Returns the version that was current if it gave way. The weights stay until `drop_weights`: an engine may have them loaded.
         """
         with self._writing(policy, pool) as home:
             for version, why in versions.items():
@@ -198,7 +198,7 @@ class Registry:
                 _sync(self.path(policy, version, pool))
             with suppress(AdapterRefused):  # a pointer that says nothing points at none of them
                 current = self.current(policy, pool)
-                left = self._left(policy, current, pool)
+                left = self._standing_or_base(policy, current, pool)
                 if left != current:
                     self._point(home, left)
                     return current
@@ -210,8 +210,9 @@ class Registry:
         return [one for one in found if self.retired(*one, pool) and (self.path(*one, pool) / WEIGHTS).exists()]
 
     def drop_weights(self, policy: str, version: int, pool: str = LOCAL_TENANT) -> None:
-        """Delete a retired version's weights, once no engine has them loaded. The manifest stays."""
-        assert self.retired(policy, version, pool)
+        """Delete a retired version's weights, once no engine has them loaded. The manifest stays. Raises Conflict for one not retired."""
+        if self.retired(policy, version, pool) is None:
+            raise Conflict(f"{policy}@v{version} is not retired: its weights stay", param="version")
         folder = self.path(policy, version, pool)
         (folder / WEIGHTS).unlink(missing_ok=True)
         _sync(folder)
@@ -221,7 +222,7 @@ class Registry:
         with self._writing(policy, pool):
             pass
 
-    def _left(self, policy: str, version: int | None, pool: str) -> int | None:
+    def _standing_or_base(self, policy: str, version: int | None, pool: str) -> int | None:
         try:
             return self.standing(policy, version, pool)
         except (AdapterRefused, NotFound):  # the chain ends at an ancestor that cannot be read

@@ -23,7 +23,7 @@ def exclusive(home: Path) -> Generator[None]:
 
 
 @contextmanager
-def untrained(home: Path) -> Generator[bool]:
+def trainer_absent(home: Path) -> Generator[bool]:
     """Whether no trainer runs on the home; if so, none begins until the end."""
     with _locked(home, fcntl.LOCK_SH) as mine:
         yield mine

@@ -22,7 +22,7 @@ from recollect.memory import LOCAL_TENANT
 from recollect.model import Frozen
 from recollect.policy import Policy
 from recollect.registry import Registry
-from recollect.train_lock import untrained
+from recollect.train_lock import trainer_absent
 from server.engines.base import Engine
 from server.engines.fingerprint import difference, fingerprint
 
@@ -269,7 +269,7 @@ class Adapters:
         found = await asyncio.to_thread(self._registry.retired_weights, self._pool)
         if not found:
             return
-        with untrained(self._registry.root.parent) as free:  # a trainer samples from frozen versions where they lie
+        with trainer_absent(self._registry.root.parent) as free:  # a trainer samples from frozen versions where they lie
             for alias, version in found if free else ():
                 policy = Policy(base="", adapter=alias, version=version)
                 if policy.name not in {one.name for one in (*self._loaded, *self._in_flight)}:

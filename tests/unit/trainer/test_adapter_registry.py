@@ -203,6 +203,8 @@ def test_a_retired_version_gives_way_to_its_nearest_ancestor_and_cannot_come_bac
 def test_the_weights_of_retired_versions_are_deleted_and_what_they_were_stays(registry: Registry, tmp_path: Path) -> None:
     published(registry, tmp_path / "made", 2)
     assert registry.retired_weights() == []
+    with pytest.raises(Conflict, match="v1 is not retired"):
+        registry.drop_weights("memory", 1)
     registry.retire("memory", {1: forgotten()})
     assert registry.retired_weights() == [("memory", 1)]
     registry.drop_weights("memory", 1)
