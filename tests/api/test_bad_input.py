@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from typing import Any
@@ -167,7 +168,8 @@ async def test_a_bad_request_names_what_is_wrong(served: Served, method: str, pa
 async def test_a_body_that_is_nested_too_deep_is_refused_with_the_limit(served: Served, depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
     for path, field in (("/v1/chat/completions", b"messages"), ("/v1/memories", b"text"), ("/v1/feedback", b"id")):
-        answer = await served.http.post(path, content=b'{"%s": %s}' % (field, nested), headers={"content-type": "application/json"})
+        async with asyncio.timeout(30):  # no figure of speed: what costs more than its length would hang
+            answer = await served.http.post(path, content=b'{"%s": %s}' % (field, nested), headers={"content-type": "application/json"})
         assert answer.status_code == 400, answer.text
         assert "more than 100 deep; flatten it" in error_of(answer)["message"]
 
