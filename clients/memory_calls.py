@@ -49,6 +49,7 @@ class Forgotten(Record):
     adapters: list[str]
     retired: list[str] = Field(default_factory=list[str])
     quarantined: list[str] = Field(default_factory=list[str])
+    runs: list[str] = Field(default_factory=list[str])
     was: dict[str, str] = Field(default_factory=dict[str, str])
     now: dict[str, str] = Field(default_factory=dict[str, str])
     verified: str

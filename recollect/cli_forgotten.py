@@ -41,6 +41,8 @@ def print_forgotten(found: Forgotten, *, retrain: bool) -> None:
         typer.echo(f"learned from it, and answer no more: {', '.join(found.adapters)}")
     if found.quarantined:
         typer.echo(f"learned from it, and deleted from quarantine: {', '.join(found.quarantined)}")
+    if found.runs:
+        typer.echo(f"recorded rollouts that held it are blanked, in training runs: {', '.join(found.runs)}")
     for policy, version in found.was.items():
         again = "" if retrain else f"; train what replaces it: recollect train --replace {policy}@{version}"
         typer.echo(f"{policy}@{version} was current, now it is {policy}@{found.now[policy]}{again}")

@@ -41,6 +41,8 @@ class Manifest(Record):
     data_window: tuple[datetime, datetime] | None = None
     trajectory_ids: list[str] = Field(default_factory=list[str])
     """sha256 of the ids of the logged trajectories that tasks were made from, in hex."""
+    batches: list[str] = Field(default_factory=list[str])
+    """sha256 of the batch of each update, in their order: what `recollect train --rebuild` makes again of the recorded rollouts."""
     num_logged_tasks: int = 0
     num_generated_tasks: int = 0
     configuration: dict[str, Any] = Field(default_factory=dict[str, Any])

@@ -105,6 +105,14 @@ class Registry:
             raise AdapterRefused(f"{policy}@v{version}: {WEIGHTS} is not what the manifest names; publish it again", param="version")
         return manifest
 
+    def of_run(self, policy: str, run_id: str, pool: str = LOCAL_TENANT) -> Manifest | None:
+        """The version that a training run published; None if it published none. Versions that cannot be read are none of it."""
+        for version in reversed(self.versions(policy, pool)):
+            with suppress(AdapterRefused):
+                if (manifest := self.manifest(policy, version, pool)).run_id == run_id:
+                    return manifest
+        return None
+
     def publish(
         self,
         folder: Path,

@@ -23,31 +23,43 @@ class Candidates:
         self._run_id = run_id
         self.policy = Policy(base=engine.base)
         """The newest one that is loaded; before the first, the base model."""
-        self.updates: dict[str, int] = {self.policy.name: 0}
-        """After how many updates each policy was saved."""
+
+    def updates_of(self, name: str) -> int:
+        """After how many updates the policy of that name was saved."""
+        candidate = Policy.parse(name, base=self._engine.base).candidate
+        return int(candidate.rpartition(".")[2]) if candidate else 0
 
     def folder(self, policy: Policy) -> Path:
         """Where a candidate's files lie."""
         return self._folder / policy.name
 
     async def begin(self, parent: Path | None) -> Policy:
-        """Load what the run begins with: the parent version as candidate 0, or the base model as it is."""
-        if parent is not None:
-            await self.sync()
+        """Load what the run begins with: the parent version as candidate 0, or the base model as it is; of a run that goes on
+        the newest candidate, and let go of those that it had loaded when it died."""
+        if parent is not None or self._learner.updates:
+            await self._load()
+        for leftover in sorted(self._folder.glob("*@*")):
+            if leftover.name != self.policy.name:
+                await self._let_go(Policy.parse(leftover.name, base=self._engine.base))
         return self.policy
 
-    async def sync(self) -> Policy:
-        """Save what was learned, load it, let go of the one before. Raises AdapterRefused, EngineError, OSError."""
-        count = self._learner.updates
-        policy = Policy(base=self._engine.base, adapter=self._alias, candidate=f"{self._run_id}.{count}")
-        if policy == self.policy:
-            return policy
-        folder = await asyncio.to_thread(save_candidate, self._learner, self.folder(policy))
+    async def sync(self, *, every: int = 1) -> Policy:
+        """Save what was learned, load it, let go of the one before, if so many updates were made since it.
+
+        Raises AdapterRefused, EngineError, OSError.
+        """
+        if self._learner.updates - self.updates_of(self.policy.name) >= every:
+            await self._load()
+        return self.policy
+
+    async def _load(self) -> None:
+        policy = Policy(base=self._engine.base, adapter=self._alias, candidate=f"{self._run_id}.{self._learner.updates}")
+        folder = self.folder(policy)
+        if not folder.exists():
+            await asyncio.to_thread(save_candidate, self._learner, folder)
         await self._engine.load_adapter(policy, str(folder.resolve()))
         before, self.policy = self.policy, policy
-        self.updates[policy.name] = count
         await self._let_go(before)
-        return policy
 
     async def close(self) -> None:
         """Unload the newest one. Its files stay."""

@@ -21,12 +21,15 @@ from recollect.registry import Registry
 from recollect.settings import Settings, override, parse, read_file
 from recollect.train_lock import exclusive
 from server.engines.vllm import VllmEngine
+from trainer.abandoning import blank_forgotten
 from trainer.config import TrainConfig
 from trainer.dry_run import check_needs, dry_run
 from trainer.inputs import LogInput, NothingToDo, check_settings, read_logged, tasks_of_log
 from trainer.progress import Listener, Progress
 from trainer.replacement import configuration_of
 from trainer.result import TrainResult
+from trainer.resuming import Unfinished, unfinished
+from trainer.running_engine import running_engine
 
 NOTHING_TO_DO = 3
 SECTIONS = frozenset(Settings.model_fields)
@@ -44,6 +47,12 @@ def train(
         str | None,
         typer.Option(metavar="POLICY@vN", help="Train what replaces a retired version: as it was, on the log as it is now."),
     ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with a run that died, by its id or `last`; it repeats no recorded rollout.")
+    ] = None,
+    replay: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Make the updates of a run again from its recorded rollouts, and end.")
+    ] = None,
     generated_only: Annotated[bool, typer.Option("--generated-only", help="Train on generated tasks alone, without the log.")] = False,
     dry: Annotated[bool, typer.Option("--dry-run", help="Tell what the run would do and what it needs, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -53,8 +62,16 @@ def train(
     invocation: Invocation = ctx.obj or Invocation()
     settings = invocation.settings(text for text in given if _section(text) in SECTIONS)
     own = [text for text in given if _section(text) not in SECTIONS]
-    version = None
-    if replace is None:
+    if replay is not None:
+        from trainer.cli_runs import replay as replayed
+
+        replayed(settings, replay, as_json=as_json)
+        return
+    version, going_on = None, None
+    if resume is not None:
+        going_on = _unfinished(settings, resume, own, config, replace, generated_only=generated_only)
+        chosen = going_on.config
+    elif replace is None:
         chosen = training_config(config, own, generated_only=generated_only)
     else:
         if config is not None:
@@ -66,24 +83,42 @@ def train(
         _tell(dry_run(chosen, settings), as_json=as_json)
         return
     try:
-        result = trained(chosen, settings, engine_url, replaces=version)
+        result = trained(chosen, settings, engine_url, replaces=version, resume=going_on)
     except NothingToDo as exc:
         typer.echo(exc.message, err=True)
         raise typer.Exit(NOTHING_TO_DO) from exc
     _show(result, as_json=as_json)
 
 
-def trained(chosen: TrainConfig, settings: Settings, engine_url: str | None = None, *, replaces: int | None = None) -> TrainResult:
+def trained(
+    chosen: TrainConfig,
+    settings: Settings,
+    engine_url: str | None = None,
+    *,
+    replaces: int | None = None,
+    resume: Unfinished | None = None,
+) -> TrainResult:
     """A run on the settings' home, with bars on stderr. Raises NothingToDo, Conflict if a trainer runs there, and what `train` does."""
     check_settings(chosen, settings)
     check_needs(chosen, settings)
-    model = Path(settings.engine.model_path)
     with exclusive(settings.home):
-        log = read_logged(settings.home, chosen.policy or settings.agents.policy)
+        blank_forgotten(settings.home)
+        log = resume.log if resume else read_logged(settings.home, chosen.policy or settings.agents.policy)
         tasks_of_log(chosen, settings, log)
-        url = engine_url or _running_engine(settings.home)
-        engine = VllmEngine(url, max_lora_rank=settings.engine.max_lora_rank, model_path=model if model.is_dir() else None)
-        return asyncio.run(_train(chosen, settings, engine, log, replaces))
+        return asyncio.run(_train(chosen, settings, running_engine(settings, engine_url), log, replaces=replaces, resume=resume))
+
+
+def _unfinished(
+    settings: Settings, run: str, overrides: Sequence[str], config: Path | None, replace: str | None, *, generated_only: bool
+) -> Unfinished:
+    """The run to go on with. It keeps its configuration: only the judge's key, which no file holds, is given again."""
+    keys = [text.partition("=")[2] for text in overrides if text.startswith("judge.api_key=")]
+    if config is not None or replace is not None or generated_only or len(keys) != len(overrides):
+        raise ConfigurationError(
+            "a resumed run keeps its configuration; give --resume alone, and judge.api_key=… if it has a judge",
+            param="resume",
+        )
+    return unfinished(settings.home.resolve(), run, settings, api_key=keys[-1] if keys else "")
 
 
 def training_config(file: Path | None, overrides: Sequence[str], *, generated_only: bool = False) -> TrainConfig:
@@ -110,13 +145,13 @@ def _tell(plan: Mapping[str, Any], *, as_json: bool) -> None:
             typer.echo(f"{name}: {lines}")
 
 
-async def _train(config: TrainConfig, settings: Settings, engine: VllmEngine, log: LogInput, replaces: int | None) -> TrainResult:
+async def _train(config: TrainConfig, settings: Settings, engine: VllmEngine, log: LogInput, **how: Any) -> TrainResult:
     # Imported here: torch takes seconds, and that there is nothing to do is told before.
     from trainer.loop import train as run
 
     try:
         with _shown(Console(stderr=True, highlight=False)) as listen:
-            return await run(config, settings, engine, log=log, replaces=replaces, listen=listen)
+            return await run(config, settings, engine, log=log, listen=listen, **how)
     finally:
         await engine.close()
 
@@ -165,16 +200,3 @@ def _version(name: str) -> tuple[str, int]:
 
 def _section(override: str) -> str:
     return override.partition("=")[0].partition(".")[0]
-
-
-def _running_engine(home: Path) -> str:
-    """The engine's URL, as the running server wrote it down."""
-    try:
-        url = json.loads((home / "server.json").read_text("utf-8")).get("engine_url")
-    except (FileNotFoundError, ValueError):
-        url = None
-    if not url:
-        raise ConfigurationError(
-            f"no server with an engine runs on home {home}; start one (recollect serve) or give --engine-url", param="engine-url"
-        )
-    return str(url)

@@ -38,4 +38,5 @@ def without(pool: TaskPool, ids: frozenset[str]) -> TaskPool:
         logged=tuple(task for task in pool.logged if task.id not in ids),
         held_out=tuple(task for task in pool.held_out if task.id not in ids),
         left_out={**pool.left_out, **counted},
+        answerable=tuple(task for task in (*pool.logged, *pool.held_out) if task.id in ids),
     )

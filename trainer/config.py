@@ -39,6 +39,8 @@ class Optimisation(Frozen):
     """Of rollouts, and therefore of the log-probs that are trained on."""
     rows_per_batch: int = Field(default=16, ge=1)
     """Rows that are computed at once. It changes speed and memory, not the gradient."""
+    threads: int = Field(default=0, ge=0)
+    """Threads of an update on a CPU; 0: torch's choice. With 1 the same batches give the same weights, byte for byte."""
 
 
 class Needs(Frozen):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recollect.trajectory import TrajectoryGroup
-from trainer.credit import Credited
+from trainer.batches import Batch
 from trainer.environments.tasks import Task
 from trainer.evaluate import mean
 
@@ -31,8 +31,7 @@ def iteration_metrics(
     *,
     tasks: Sequence[Task],
     groups: Sequence[TrajectoryGroup],
-    credited: Credited,
-    num_too_long: int,
+    batch: Batch,
     update: Mapping[str, float],
     lag: float,
     timing: Timing,
@@ -50,8 +49,9 @@ def iteration_metrics(
         **_by_kind(tasks, groups),
         "tasks_logged": sum(task.source == "logged" for task in tasks),
         "tasks_generated": sum(task.source == "generated" for task in tasks),
-        **credited.figures(),
-        "too_long_calls": num_too_long,
+        **batch.credited.figures(),
+        "too_long_calls": batch.num_too_long,
+        "batch_sha256": batch.sha256,
         "calls": calls,
         "version_lag": lag,
         **update,

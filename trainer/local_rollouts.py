@@ -40,17 +40,21 @@ async def with_forks(
 
     async def one(task: Task, origin: Trajectory, calls: int, sibling: int) -> Trajectory:
         engine = RepeatingEngine(rollouts.engine, sampled(origin)[:calls])
-        async with free:
-            rolled = await replace(rollouts, engine=engine).one(task, policy, sampling(task, sibling))
+        rolled = await replace(rollouts, engine=engine).one(task, policy, sampling(task, sibling))
         return rolled.model_copy(update={"forked": Forked(trajectory_id=origin.id, calls=calls)})
 
-    async def of_group(task: Task, group: TrajectoryGroup) -> TrajectoryGroup:
+    async def at(place: int, task: Task, fork: tuple[Trajectory, int], sibling: int) -> Trajectory:
+        async with free:
+            return await rollouts.recorded(place, sibling, task, lambda: one(task, *fork, sibling))
+
+    async def of_group(place: int, task: Task, group: TrajectoryGroup) -> TrajectoryGroup:
         chosen = [fork for fork in forks(group, settings.forks, learning) for _ in range(settings.rerolls)]
         first = len(group.trajectories)
-        rolled = await asyncio.gather(*(one(task, *fork, first + number) for number, fork in enumerate(chosen)))
+        rolled = await asyncio.gather(*(at(place, task, fork, first + number) for number, fork in enumerate(chosen)))
         return group.model_copy(update={"trajectories": [*group.trajectories, *rolled]})
 
-    return list(await asyncio.gather(*(of_group(task, group) for task, group in zip(tasks, groups, strict=True))))
+    pairs = zip(tasks, groups, strict=True)
+    return list(await asyncio.gather(*(of_group(place, task, group) for place, (task, group) in enumerate(pairs))))
 
 
 def forks(group: TrajectoryGroup, count: int, learning: Learning = EVERYTHING) -> list[tuple[Trajectory, int]]:

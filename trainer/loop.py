@@ -5,31 +5,31 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from recollect.log_redact import redacted_ids
 from recollect.manifest import Fingerprint, Manifest
 from recollect.memory import LOCAL_TENANT
 from recollect.policy import Policy
-from recollect.registry import Registry
+from recollect.registry import WEIGHTS, Registry, file_sha256
+from recollect.retired import hashes_of
+from recollect.run_records import forget_in_run
 from recollect.settings import Settings
 from recollect.stores import MemoryStore
-from recollect.trajectory import TrajectoryGroup
 from server.agents.budget import Budget
 from server.agents.registry import build_agents
-from server.engines.base import Engine, Sampling
+from server.engines.base import Engine
 from server.engines.fingerprint import fingerprint
+from trainer.abandoning import blank_forgotten, unload_forgotten
 from trainer.candidates import Candidates
 from trainer.closed_book import answerable, without
 from trainer.config import TrainConfig
-from trainer.credit import Learning, credit
-from trainer.environments.tasks import Task
 from trainer.evaluate import Difference, Evaluation, evaluate, paired_difference
 from trainer.frozen import frozen_aliases, frozen_policies
 from trainer.inputs import (
     LogInput,
-    Parent,
     check_engine,
     check_settings,
     nothing_to_do,
@@ -40,50 +40,24 @@ from trainer.inputs import (
     take_logged,
     tasks_of_log,
 )
-from trainer.iteration import Timing, iteration_metrics
-from trainer.local_rollouts import with_forks
+from trainer.iterations import learned
 from trainer.progress import Listener, Progress, Stage, silent
-from trainer.publish import check_changed, manifest_of
+from trainer.publish import manifest_of, unchanged
+from trainer.recorded import Recorded
 from trainer.replacement import check_remembered
 from trainer.report import write_report
 from trainer.result import TrainResult, held_out_figures
+from trainer.resuming import Unfinished
 from trainer.rewards.judge import opened_judge
 from trainer.rewards.verdicts import VERDICTS
 from trainer.rollout import Rollouts
+from trainer.run import Run
 from trainer.run_folder import RunFolder
-from trainer.samples import Sample, merge_identical, within_window
-from trainer.task_pool import Draw, TaskPool, assemble
+from trainer.task_pool import assemble
 from trainer.trl_bridge import Learner
 
 GENERATED_SECTION = 1000
 """Tokens of a generated document's section at most, however large the agent's own sections are."""
-ANSWER_TOKENS = {"compact": 64}
-OTHER_ANSWER_TOKENS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Everything that a run works with. `alias` learns."""
-
-    alias: str
-    config: TrainConfig
-    settings: Settings
-    pool: str
-    folder: RunFolder
-    log: LogInput
-    tasks: TaskPool
-    parent: Parent
-    registry: Registry
-    engine: Engine
-    learner: Learner
-    candidates: Candidates
-    rollouts: Rollouts
-    listen: Listener
-
-    @property
-    def max_tokens(self) -> int:
-        """Tokens of an answer."""
-        return self.config.max_answer_tokens or ANSWER_TOKENS.get(self.settings.prompt_pack, OTHER_ANSWER_TOKENS)
 
 
 async def train(
@@ -95,21 +69,26 @@ async def train(
     log: LogInput | None = None,
     pool: str = LOCAL_TENANT,
     replaces: int | None = None,
+    resume: Unfinished | None = None,
     listen: Listener = silent,
 ) -> TrainResult:
     """Train the policy that `config.policy` names (empty: `settings.agents.policy`), on the home's log and memory if no others are given.
 
     `replaces` is a retired version: training goes on from its nearest ancestor that is not retired, not from the current version.
-    Raises NothingToDo, ConfigurationError, AdapterRefused (unchanged), EngineError, FloatingPointError (diverged), OSError.
+    `resume` is a run that died: it goes on behind its last checkpoint, and repeats no rollout that it recorded.
+    Raises NothingToDo, ConfigurationError, AdapterRefused, Conflict, EngineError, FloatingPointError (diverged), OSError.
     """
     started = time.perf_counter()
     check_settings(config, settings)
     home, alias = settings.home.resolve(), config.policy or settings.agents.policy
-    log = log or await asyncio.to_thread(read_logged, home, alias, pool)
+    await asyncio.to_thread(blank_forgotten, home)
+    log = log or (resume.log if resume else await asyncio.to_thread(read_logged, home, alias, pool))
     logged = tasks_of_log(config, settings, log, pool)
     await check_engine(engine)
-    registry, folder = Registry(home / "adapters"), RunFolder.create(home)
-    parent = parent_of(registry, alias, pool, replaces)
+    await unload_forgotten(home, engine)
+    registry = Registry(home / "adapters")
+    parent = resume.parent if resume else parent_of(registry, alias, pool, replaces)
+    folder = resume.folder if resume else RunFolder.create(home)
 
     listen(Progress("prepare", text=f"run {folder.id}: loading {settings.engine.model_path}"))
     learner = await asyncio.to_thread(
@@ -117,13 +96,18 @@ async def train(
     )
     budget = Budget.of(settings.agents.section_tokens, settings.agents.memory_tokens, settings.prompt_pack)
     tasks = await asyncio.to_thread(assemble, config, logged, length=learner.length, section_tokens=min(budget.section, GENERATED_SECTION))
-    folder.save_tasks(tasks)
-    folder.save_config(config, settings, pool=pool, parent=parent.version)
+    if (checkpoint := folder.checkpoint()) is not None:
+        await asyncio.to_thread(learner.restore, checkpoint[1])
+    else:
+        folder.save_tasks(tasks)
+    folder.save_config(config, settings, pool=pool, parent=parent.version, replaces=parent.replaces, window=learner.window)
     if not config.generated_only:
         await asyncio.to_thread(take_logged, home, folder.id, log, alias, pool)
 
     agents = build_agents(settings.agents, settings.prompt_pack, [settings.home / "agents"])
     others = frozen_aliases(alias, [agents[name] for name in {task.agent for task in (*tasks.training, *tasks.held_out)}])
+    done = checkpoint[0] if checkpoint else 0
+    recorded = await asyncio.to_thread(Recorded, folder.rollouts, lambda stage: not stage.isdigit() or int(stage) > done)
     async with (
         opened_store(store, settings) as memory,
         frozen_policies(engine, registry, others, pool=pool, run_id=folder.id) as frozen,
@@ -131,88 +115,48 @@ async def train(
     ):
         candidates = Candidates(engine, learner, folder.candidates, alias=alias, run_id=folder.id)
         rollouts = Rollouts(engine, memory, agents, config.concurrency, config.rewards, config.scoring, judge, frozen)
-        run = Run(alias, config, settings, pool, folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, listen)
+        parts = (folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, recorded, listen)
+        run = Run(alias, config, settings, pool, *parts)
         try:
             first = await candidates.begin(parent.folder)
-            known = await fingerprint(engine, first)
+            known = folder.begun() or await fingerprint(engine, first)
+            folder.save_begun(known)
             if config.from_log.closed_book:
                 run = await _without_answerable(run, first)
             before = await _measured(run, first, "before")
-            iterations = await _learned(run)
+            iterations = await learned(run)
             last = await candidates.sync()
             found = await fingerprint(engine, last)
-            check_changed(found, known)
             after = await _measured(run, last, "after")
             difference = paired_difference(before.sampled, after.sampled, seed=config.seed)
-            refusal = _refusal(config, difference)
-            manifest = None if refusal else await _published(run, last, found, held_out_figures(before, after, difference))
+            refusal = unchanged(found, known) or _refusal(config, difference)
+            figures = held_out_figures(before, after, difference)
+            weights = file_sha256(candidates.folder(last) / WEIGHTS) if last.adapter else None
+            manifest = None if refusal else await _published(run, last, found, figures, iterations)
         finally:
             await candidates.close()
             await asyncio.to_thread(folder.drop_candidates)
+            await asyncio.to_thread(recorded.close)
+            # What was forgotten while the run wrote is blanked by the run: nobody else can write its open segment.
+            await asyncio.to_thread(forget_in_run, home, folder.path, hashes_of(redacted_ids(home / "trajectories")))
     if not config.generated_only:
         await asyncio.to_thread(release_logged, home, folder.id, log, alias)
     seconds = time.perf_counter() - started
-    result = TrainResult(folder, alias, manifest, refusal, before, after, difference, run.tasks, iterations, seconds)
+    result = TrainResult(folder, alias, manifest, refusal, before, after, difference, run.tasks, iterations, seconds, weights)
     await asyncio.to_thread(write_report, result)
+    await asyncio.to_thread(folder.drop_checkpoints)
     return result
 
 
 async def _without_answerable(run: Run, policy: Policy) -> Run:
     """The run less the logged tasks that need no memory. Raises NothingToDo if none is left to train on."""
     tasks = (*run.tasks.logged, *run.tasks.held_out)
-    pool = without(run.tasks, await answerable(run.rollouts, tasks, policy, max_tokens=run.max_tokens))
+    found = await answerable(run.rollouts_of("closed_book"), tasks, policy, max_tokens=run.max_tokens)
+    pool = without(run.tasks, found)
     if not pool.logged and not run.config.generated_only:
         raise nothing_to_do(len(run.log.trajectories), pool.left_out)
     run.folder.save_tasks(pool)
     return replace(run, tasks=pool)
-
-
-async def _learned(run: Run) -> list[dict[str, Any]]:
-    """All iterations; their metrics."""
-    draw, found = Draw(run.tasks, run.config), []
-    for number in range(1, run.config.iterations + 1):
-        metrics = await _iteration(run, number, draw.next())
-        run.folder.append_metrics(metrics)
-        run.listen(Progress("train", number, run.config.iterations, metrics=metrics))
-        found.append(metrics)
-    return found
-
-
-async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> dict[str, Any]:
-    """Roll out with the newest candidate, reward, credit, update, and sync when it is time."""
-    timing, clock = Timing(), time.perf_counter()
-    groups = await _rolled_out(run, tasks)
-    timing.rollout_s = time.perf_counter() - clock
-
-    clock = time.perf_counter()
-    credited = credit(groups, run.config.credit, learning=Learning(run.alias, run.config.roles))
-    samples, num_too_long = within_window(credited.samples, run.learner.window)
-    lag = _lag(samples, run)
-    update: Mapping[str, float] = {}
-    if samples:
-        update = await asyncio.to_thread(run.learner.update, merge_identical(samples))
-    timing.update_s = time.perf_counter() - clock
-
-    clock = time.perf_counter()
-    if samples and run.learner.updates % run.config.sync_every == 0:
-        await run.candidates.sync()
-    timing.sync_s = time.perf_counter() - clock
-    return iteration_metrics(
-        number, tasks=tasks, groups=groups, credited=credited, num_too_long=num_too_long, update=update, lag=lag, timing=timing
-    )
-
-
-async def _rolled_out(run: Run, tasks: Sequence[Task]) -> list[TrajectoryGroup]:
-    sampling = Sampling(temperature=run.config.optimisation.temperature, max_tokens=run.max_tokens)
-    how: Any = {"policy": run.candidates.policy, "sampling": lambda *_: sampling}
-    groups = await run.rollouts.groups(tasks, run.config.group_size, **how)
-    return await with_forks(run.rollouts, tasks, groups, run.config.credit, learning=Learning(run.alias, run.config.roles), **how)
-
-
-def _lag(samples: Sequence[Sample], run: Run) -> float:
-    """How many updates older than the model the samples' policies are, on average."""
-    lags = [run.learner.updates - run.candidates.updates[sample.policy] for sample in samples]
-    return sum(lags) / len(lags) if lags else 0.0
 
 
 async def _measured(run: Run, policy: Policy, stage: Stage) -> Evaluation:
@@ -225,7 +169,7 @@ async def _measured(run: Run, policy: Policy, stage: Stage) -> Evaluation:
         run.listen(Progress(stage, done, total))
 
     return await evaluate(
-        run.rollouts,
+        run.rollouts_of(stage),
         run.tasks.held_out,
         policy,
         samples_per_task=run.config.samples_per_task,
@@ -245,9 +189,13 @@ def _refusal(config: TrainConfig, difference: Difference | None) -> str | None:
     return None
 
 
-async def _published(run: Run, policy: Policy, found: Fingerprint, figures: dict[str, Any]) -> Manifest:
-    """The last candidate as the policy's next version."""
+async def _published(
+    run: Run, policy: Policy, found: Fingerprint, figures: dict[str, Any], iterations: Sequence[Mapping[str, Any]]
+) -> Manifest:
+    """The last candidate as the policy's next version; of a run that died after that, the version that it is already."""
     alias, folder = run.alias, run.candidates.folder(policy)
+    if (published := await asyncio.to_thread(run.registry.of_run, alias, run.folder.id, run.pool)) is not None:
+        return published
     manifest = await asyncio.to_thread(
         manifest_of,
         folder,
@@ -262,6 +210,7 @@ async def _published(run: Run, policy: Policy, found: Fingerprint, figures: dict
         configuration=run.config.model_dump(mode="json", exclude={"judge": {"api_key"}}) | _frozen(run),
         metrics=figures | ({"replaces": run.parent.replaces} if run.parent.replaces else {}),
         fingerprint=found,
+        batches=[row["batch_sha256"] for row in iterations if row["batch_sha256"]],
     )
     await asyncio.to_thread(
         run.registry.publish,

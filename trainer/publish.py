@@ -35,13 +35,11 @@ def save_candidate(learner: Learner, folder: Path) -> Path:
     return folder
 
 
-def check_changed(candidate: Fingerprint, parent: Fingerprint) -> None:
-    """Raises AdapterRefused if a candidate answers as its parent does."""
+def unchanged(candidate: Fingerprint, parent: Fingerprint) -> str | None:
+    """Why a candidate that answers as its parent does is not published; None if it answers otherwise."""
     if difference(parent, candidate) is None:
-        raise AdapterRefused(
-            "the candidate is unchanged: it answers all fingerprint prompts as its parent does; train longer or on more tasks",
-            code="adapter_unchanged",
-        )
+        return "unchanged: it answers all fingerprint prompts as its parent does; train longer or on more tasks"
+    return None
 
 
 def manifest_of(
@@ -58,6 +56,7 @@ def manifest_of(
     configuration: dict[str, Any],
     metrics: dict[str, Any],
     fingerprint: Fingerprint,
+    batches: Sequence[str] = (),
 ) -> Manifest:
     """The manifest of the adapter in `folder`. `tasks` are those it was trained on, `logged` what the log held."""
     used = {identity for task in tasks for identity in task.trajectory_ids}
@@ -81,6 +80,7 @@ def manifest_of(
         configuration=configuration,
         metrics=metrics,
         fingerprint=fingerprint,
+        batches=list(batches),
         sha256=file_sha256(folder / WEIGHTS),
     )
 

@@ -52,6 +52,7 @@ def report(result: TrainResult) -> dict[str, Any]:
         "policy": result.policy,
         "version": result.version,
         "refusal": result.refusal,
+        "weights_sha256": result.weights_sha256,
         **held_out_figures(result.before, result.after, result.difference),
         "evaluation_errors": result.before.num_errors + result.after.num_errors,
         "iterations": len(result.iterations),

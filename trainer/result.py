@@ -26,6 +26,8 @@ class TrainResult:
     tasks: TaskPool
     iterations: list[dict[str, Any]]
     seconds: float
+    weights_sha256: str | None
+    """Of the last candidate, published or not; None for the base model as it is."""
 
     @property
     def version(self) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recollect.errors import EngineError
@@ -14,6 +14,7 @@ from server.agents.base import Agent
 from server.engines.base import Engine, Sampling
 from trainer.environments.base import Environment, Told
 from trainer.environments.tasks import Task
+from trainer.recorded import Stage
 from trainer.rewards.case import Scoring
 from trainer.rewards.judge import Judge
 from trainer.rewards.weights import RewardWeights
@@ -35,6 +36,8 @@ class Rollouts:
     judge: Judge | None = None
     frozen: Mapping[str, Policy] = field(default_factory=dict[str, Policy])
     """By alias, the policies that are sampled from but not trained."""
+    stage: Stage | None = None
+    """Where rollouts are recorded, and those found that were recorded before; None: nowhere."""
 
     async def groups(
         self,
@@ -52,17 +55,27 @@ class Rollouts:
         """
         free = asyncio.Semaphore(self.concurrency)
 
-        async def one(task: Task, sibling: int) -> Trajectory:
+        async def one(place: int, task: Task, sibling: int) -> Trajectory:
             async with free:
-                trajectory = await self.one(task, policy, sampling(task, sibling))
+                trajectory = await self.recorded(place, sibling, task, lambda: self.one(task, policy, sampling(task, sibling)))
             if progress:
                 progress()
             return trajectory
 
-        done = await asyncio.gather(*(one(task, sibling) for task in tasks for sibling in range(size)))
+        done = await asyncio.gather(*(one(place, task, sibling) for place, task in enumerate(tasks) for sibling in range(size)))
         if done and all(t.error for t in done):
             raise EngineError(f"all {len(done)} rollouts failed; the first: {done[0].error}")
         return [TrajectoryGroup(task_id=task.id, trajectories=list(done[i * size : (i + 1) * size])) for i, task in enumerate(tasks)]
+
+    async def recorded(self, place: int, sibling: int, task: Task, roll: Callable[[], Awaitable[Trajectory]]) -> Trajectory:
+        """The rollout that the stage has of this task's place and sibling; else a new one, which it keeps."""
+        if self.stage is None:
+            return await roll()
+        if (before := self.stage.get(place, sibling, task.id)) is not None:
+            return before
+        trajectory = await roll()
+        await self.stage.add(place, sibling, trajectory)
+        return trajectory
 
     async def one(self, task: Task, policy: Policy, sampling: Sampling, told: Told | None = None) -> Trajectory:
         """One scored rollout on a fork of its own. A failure of the agent is data; the store's when it forks is raised.

@@ -1,25 +1,28 @@
-"""The folder of one run, `<home>/runs/<id>/`: configuration, tasks, metrics, report, and candidates while it lasts."""
+"""The folder of one run, `<home>/runs/<id>/`: configuration, tasks, rollouts, metrics, report; checkpoint and candidates while it lasts."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from recollect.log_files import replacing
+from recollect.manifest import Fingerprint
 from recollect.settings import Settings
 from trainer.config import TrainConfig
 from trainer.task_pool import TaskPool
 
 
 class RunFolder:
-    """Made by `create`; files hold no text of users."""
+    """Made by `create`. Only the rollouts hold text of users."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -28,8 +31,7 @@ class RunFolder:
     def create(cls, home: Path) -> RunFolder:
         """A new run under `home`."""
         run = cls(home / "runs" / secrets.token_hex(4))
-        run.candidates.mkdir(parents=True)
-        run.path.chmod(0o700)
+        run.path.mkdir(mode=0o700, parents=True)
         return run
 
     @property
@@ -52,16 +54,68 @@ class RunFolder:
     def figure(self) -> Path:
         return self.path / "report.png"
 
-    def save_config(self, config: TrainConfig, settings: Settings, *, pool: str, parent: int | None) -> None:
-        """The resolved configuration, without keys, and the version that the run goes on from."""
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def rollouts(self) -> Path:
+        return self.path / "rollouts"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.report.is_file()
+
+    def save_config(
+        self, config: TrainConfig, settings: Settings, *, pool: str, parent: int | None, replaces: int | None, window: int
+    ) -> None:
+        """The resolved configuration, without keys, the version that the run goes on from, the one that it replaces, and the
+        tokens of the model's window."""
         resolved = settings.model_dump(mode="json", exclude={"engine": {"api_key"}, "embedder": {"api_key"}, "memory": {"storage_options"}})
         trained = config.model_dump(mode="json", exclude={"judge": {"api_key"}})
-        content = {"train": trained, "settings": resolved, "pool": pool, "parent": parent}
-        (self.path / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
+        content = {"train": trained, "settings": resolved, "pool": pool, "parent": parent, "replaces": replaces, "window": window}
+        with replacing(self.config) as file:
+            file.write(yaml.safe_dump(content, sort_keys=False).encode())
+
+    def begun(self) -> Fingerprint | None:
+        """How the policy that the run began with answers; None if the run died before it knew."""
+        file = self.path / "begun.json"
+        return Fingerprint.model_validate_json(file.read_bytes()) if file.is_file() else None
+
+    def save_begun(self, known: Fingerprint) -> None:
+        """Keep how the policy that the run begins with answers: it is not loaded any more when a run that died goes on."""
+        with replacing(self.path / "begun.json") as file:
+            file.write(known.model_dump_json().encode())
+
+    def checkpoint(self) -> tuple[int, Path] | None:
+        """The last checkpoint: the number of the iteration that it stands behind, and its file."""
+        found = sorted(self.path.glob("checkpoint-*.pt"))
+        return (int(found[-1].stem.partition("-")[2]), found[-1]) if found else None
+
+    def checkpointed(self, number: int, write: Callable[[Path], None]) -> None:
+        """Have the checkpoint behind iteration `number` written, and drop the one before."""
+        before = self.checkpoint()
+        write(self.path / f"checkpoint-{number:04}.pt")
+        if before is not None and before[0] != number:
+            before[1].unlink()
+
+    def written_metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        return [json.loads(line) for line in self.metrics.read_bytes().splitlines()] if self.metrics.is_file() else []
+
+    def kept_metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl behind which a checkpoint stands. Others are cut off: their iterations come again."""
+        last = self.checkpoint()
+        lines = self.metrics.read_bytes().splitlines(keepends=True)[: last[0]] if last else []
+        if self.metrics.is_file():
+            with replacing(self.metrics) as file:
+                file.writelines(lines)
+        return [json.loads(line) for line in lines]
 
     def save_tasks(self, pool: TaskPool) -> None:
         """Which tasks are trained on and measured. Trajectories appear as hashes of their ids."""
-        parts = {"logged": pool.logged, "generated": pool.generated, "held_out": pool.held_out}
+        parts = {"logged": pool.logged, "generated": pool.generated, "held_out": pool.held_out, "answerable": pool.answerable}
         content: dict[str, Any] = {
             part: [
                 {"id": task.id, "kind": task.kind, "trajectories": [sha256(i.encode()).hexdigest() for i in task.trajectory_ids]}
@@ -77,7 +131,14 @@ class RunFolder:
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(clean) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def drop_candidates(self) -> None:
         """Delete the candidates' weights. Only after the engine has unloaded them: it dies if a loaded adapter's files vanish."""
         shutil.rmtree(self.candidates, ignore_errors=True)
+
+    def drop_checkpoints(self) -> None:
+        """Delete what only an unfinished run needs."""
+        for file in self.path.glob("checkpoint-*.pt"):
+            file.unlink()

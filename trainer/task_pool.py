@@ -25,7 +25,8 @@ from trainer.suites.sources import tasks_of
 class TaskPool:
     """`logged` and `generated` (or those of named sources) are trained on, `held_out` is measured.
 
-    `left_out` counts trajectories that gave no task, by reason; `log` has what was read and made of it in figures.
+    `left_out` counts trajectories that gave no task, by reason; `log` has what was read and made of it in figures. `answerable` are
+    those that were taken out again, because they need no memory.
     """
 
     logged: tuple[Task, ...]
@@ -33,6 +34,7 @@ class TaskPool:
     held_out: tuple[Task, ...]
     left_out: dict[str, int]
     log: dict[str, int] = field(default_factory=dict[str, int])
+    answerable: tuple[Task, ...] = ()
 
     @property
     def training(self) -> tuple[Task, ...]:

@@ -154,6 +154,8 @@ class Learner:
         `output` is a folder that TRL may write to. Raises OSError if the model cannot be read.
         """
         self.optimisation = optimisation
+        if optimisation.threads:
+            torch.set_num_threads(optimisation.threads)
         gpu = torch.cuda.is_available()
         self.tokenizer = AutoTokenizer.from_pretrained(base)
         self.tokenizer.padding_side = "left"
@@ -211,12 +213,39 @@ class Learner:
         """Write the adapter in PEFT's format, as safetensors."""
         self.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False, selected_adapters=["default"])
 
+    def checkpoint(self, file: Path) -> None:
+        """Write all that later updates depend on, all at once: what is trained, the optimiser, the warm-up, the count of updates."""
+        state = {
+            "updates": self.updates,
+            "parameters": {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad},
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+        aside = file.with_name(f".{file.name}.tmp")
+        torch.save(state, aside)
+        with aside.open("rb") as written:
+            os.fsync(written.fileno())
+        aside.replace(file)
+
+    def restore(self, file: Path) -> None:
+        """Go on from the checkpoint of a learner with the same base, parent and optimisation. Raises OSError, ValueError for another's."""
+        state = torch.load(file, map_location=self.model.device, weights_only=True)
+        own = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        if own.keys() != state["parameters"].keys():
+            raise ValueError(f"{file} is the checkpoint of another model or of other optimisation.targets")
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(state["parameters"][name])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self.updates = state["updates"]
+
     def _scheduled(self) -> None:
         """Give TRL an optimiser and a warm-up that live through all updates."""
         trainer, warmup = self._trainer, self.optimisation.warmup_updates
         self._optimizer = trainer.create_optimizer()
         factor: Callable[[int], float] = lambda step: min(1.0, (step + 1) / (warmup + 1))  # noqa: E731
-        trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self._optimizer, factor)
+        self._schedule = trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self._optimizer, factor)
         gc.freeze()  # accelerate collects garbage before each step; what is loaded now need not be walked each time
 
 

@@ -33,7 +33,7 @@ PLACES = {
     "trajectories": "redacted",
     "adapters": "weights and hashes of trajectory ids; versions that learned from it are retired, and their weights deleted",
     "files": "erased with the namespace that they were uploaded in, and with their tenant",
-    "runs": "figures and hashes of trajectory ids",
+    "runs": "recorded rollouts of tasks that were made of it are blanked; figures and hashes of trajectory ids stay",
     "evals": "answers to the tasks of suites, which are made of no user's text",
     "forgotten": "certificates, without text",
     "sessions": "names of sessions that are open; removed with what they are part of",
@@ -72,6 +72,8 @@ class Certificate(Frozen):
     """Those of them that this retired; others were retired before."""
     quarantined: tuple[str, ...] = ()
     """Candidates that were never published and learned from it. They are deleted."""
+    runs: tuple[str, ...] = ()
+    """Training runs whose recorded rollouts held some of it."""
     was: dict[str, str] = Field(default_factory=dict[str, str])
     """By policy that lost its current version: that version."""
     now: dict[str, str] = Field(default_factory=dict[str, str])
@@ -160,7 +162,7 @@ class Forgetting:
         """
         async with self._lock, self._reflecting:
             tenant = namespaces[0].tenant
-            retiring = Retiring(self._registry, self._home / "trajectories", tenant, new_id())
+            retiring = Retiring(self._registry, self._home, tenant, new_id())
             files = await asyncio.to_thread(self._forget_files, scope, namespaces[0])
             await self._sessions.forget(lambda one: _open_in(one, scope, tenant, str(namespaces[0]), target))
             doomed: list[MemoryRecord] = []
@@ -195,6 +197,7 @@ class Forgetting:
                 adapters=retiring.named,
                 retired=retiring.retired,
                 quarantined=retiring.quarantined,
+                runs=retiring.runs,
                 was=retiring.was,
                 now=await asyncio.to_thread(retiring.now),
                 verified="decoded pages and raw bytes of every file of the table, no index, no row only marked as deleted"

@@ -1,4 +1,4 @@
-"""What forgetting does to adapters: versions that learned from what was forgotten are retired, candidates in quarantine deleted."""
+"""What forgetting does to what learned: versions are retired, candidates in quarantine deleted, recorded rollouts of runs blanked."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from recollect.forgotten_candidates import drop_quarantined
 from recollect.log_redact import redacted_ids
 from recollect.registry import Registry
 from recollect.retired import Retired, affected, hashes_of
+from recollect.run_records import forget_in_runs
+from recollect.train_lock import trainer_absent
 
 
 class Retiring:
     """What one certificate retires. `of` may be called more than once; the properties tell of all calls together."""
 
-    def __init__(self, registry: Registry, log: Path, pool: str, certificate: str) -> None:
-        """`log` is the root of the trajectory log, in which the trajectories are blanked already."""
+    def __init__(self, registry: Registry, home: Path, pool: str, certificate: str) -> None:
+        """In the home's trajectory log the trajectories are blanked already."""
         self._registry = registry
-        self._log = log
+        self._home = home
         self._pool = pool
         self.certificate = certificate
         self._named: dict[str, set[int]] = {}
         self._retired: dict[str, set[int]] = {}
         self._quarantined: set[str] = set()
+        self._runs: set[str] = set()
         self.was: dict[str, str] = {}
         """By policy the version that was current and is retired."""
 
@@ -42,6 +45,11 @@ class Retiring:
         """Candidates that were deleted."""
         return tuple(sorted(self._quarantined))
 
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Training runs whose recorded rollouts were blanked, or will be when the run ends."""
+        return tuple(sorted(self._runs))
+
     def now(self) -> dict[str, str]:
         """By policy that lost its version, what its requests are answered with: a version, or the base."""
         found = {policy: self._registry.current(policy, self._pool) for policy in self.was}
@@ -55,12 +63,14 @@ class Retiring:
         """
         hashes = hashes_of(trajectory_ids)
         learned = affected(self._registry, hashes, self._pool)
-        every = hashes | hashes_of(redacted_ids(self._log))
+        every = hashes | hashes_of(redacted_ids(self._home / "trajectories"))
         due = affected(self._registry, every, self._pool)
         for policy, versions in due.items():
             new = self._retire(policy, versions | learned.get(policy, {}))
             self._named.setdefault(policy, set()).update(new, learned.get(policy, ()))
         self._quarantined.update(drop_quarantined(self._registry, every, due, self._pool))
+        with trainer_absent(self._home) as absent:
+            self._runs.update(forget_in_runs(self._home, every, training=not absent))
 
     def _retire(self, policy: str, versions: Mapping[int, str]) -> AbstractSet[int]:
         """Those that were not retired before."""

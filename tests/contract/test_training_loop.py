@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from safetensors.torch import load_file
 
-from recollect.errors import AdapterRefused, EngineUnavailable
+from recollect.errors import EngineUnavailable
 from recollect.events import LogEvent
 from recollect.log import LogWriter
 from recollect.log_cursor import taken_by
@@ -177,8 +177,9 @@ def _changing(engine: ScriptedEngine) -> Any:
 
 async def test_what_learned_nothing_is_refused_as_unchanged_and_leaves_nothing_loaded(base: Path, tmp_path: Path) -> None:
     engine = ScriptedEngine(answer=lambda _: "always this")
-    with pytest.raises(AdapterRefused, match="unchanged"):
-        await train(TrainConfig.model_validate(SMALL | {"generated_only": True}), settings(tmp_path, base), engine)
+    result = await train(TrainConfig.model_validate(SMALL | {"generated_only": True}), settings(tmp_path, base), engine)
+    assert (result.version, result.weights_sha256) == (None, None)
+    assert "unchanged" in json.loads(result.run.report.read_text())["refusal"]
     assert engine.adapters == {}
     assert Registry(tmp_path / "adapters").versions("memory") == []
 
@@ -192,7 +193,7 @@ async def test_what_is_certainly_worse_is_kept_out_of_the_registry(base: Path, t
         return "lead" if call.policy.adapter else taught(call)
 
     engine.answer = spoilt
-    changed = {"held_out_logged_share": 0.5, "held_out_tasks": 1, "samples_per_task": 8, "iterations": 1}
+    changed = {"held_out_logged_share": 0.5, "held_out_tasks": 1, "samples_per_task": 8, "iterations": 3}
     result = await train(TrainConfig.model_validate(SMALL | changed), settings(tmp_path, base), engine)
     assert result.refusal is not None
     assert "worse on held-out tasks" in result.refusal
@@ -222,8 +223,8 @@ async def test_each_run_takes_what_is_new_and_replays_some_of_what_was_before(ba
 async def test_a_run_that_died_keeps_what_it_took_for_its_resume(base: Path, tmp_path: Path) -> None:
     write_log(tmp_path, 4)
     config = TrainConfig.model_validate(SMALL | {"from_log": {"since": "cursor"}})
-    with pytest.raises(AdapterRefused, match="unchanged"):
-        await train(config, settings(tmp_path, base), ScriptedEngine(answer=lambda _: "always this"))
+    with pytest.raises(EngineUnavailable, match="gone"):
+        await train(config, settings(tmp_path, base), ScriptedEngine(trouble=Trouble(fail=EngineUnavailable("gone"))))
     [run] = (tmp_path / "runs").iterdir()
     taken = taken_by(tmp_path / "trajectories", run.name)
     assert taken is not None

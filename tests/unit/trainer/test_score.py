@@ -16,6 +16,7 @@ from recollect.policy import Policy
 from recollect.settings import load
 from recollect.trajectory import MemoryOp, MemoryRef, Reward, Step, Trajectory, TrajectoryGroup, Usage
 from tests.unit.trainer.judge_stub import JudgeStub
+from trainer.batches import Batch
 from trainer.cli import training_config
 from trainer.credit import credit
 from trainer.environments.tasks import Metric, Task, Turn
@@ -249,8 +250,9 @@ async def test_a_judge_that_does_not_know_drops_the_rollout_and_is_counted(tmp_p
     assert "A long document" not in sent
     groups = [TrajectoryGroup(task_id="t", trajectories=done)]
     credited = credit(groups)
+    batch = Batch([], credited, 0)
     assert (credited.num_unscored, credited.num_failed) == (1, 0)
-    row = iteration_metrics(1, tasks=[of], groups=groups, credited=credited, num_too_long=0, update={}, lag=0.0, timing=Timing())
+    row = iteration_metrics(1, tasks=[of], groups=groups, batch=batch, update={}, lag=0.0, timing=Timing())
     assert (row["reward/judge"], row["unscored/judge"]) == (0.5, 1)
     assert "unscored/exact_match" not in row
 
@@ -300,7 +302,7 @@ def test_the_configuration_of_a_run_keeps_the_weights_and_not_the_judges_key(tmp
     config = training_config(None, ["rewards.judge=1", "judge.url=http://j", "judge.model=m", "judge.api_key=sesame"])
     run = RunFolder.create(tmp_path)
     run.save_tasks(TaskPool((), (), (), {}))
-    run.save_config(config, load(None, [], {}), pool="local", parent=None)
+    run.save_config(config, load(None, [], {}), pool="local", parent=None, replaces=None, window=512)
     kept = (run.path / "config.yaml").read_text()
     assert "judge: 1.0" in kept
     assert "sesame" not in kept

@@ -142,7 +142,7 @@ def result(home: Path) -> TrainResult:
         run.append_metrics(row)
     pool = TaskPool((), (), (), {"no feedback": 2})
     difference = paired_difference(before.sampled, after.sampled)
-    return TrainResult(run, "memory", None, "publish=never", before, after, difference, pool, iterations, 12.0)
+    return TrainResult(run, "memory", None, "publish=never", before, after, difference, pool, iterations, 12.0, None)
 
 
 def test_the_report_has_every_figure_in_json_table_and_picture(tmp_path: Path) -> None:

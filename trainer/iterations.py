@@ -1,0 +1,70 @@
+"""The iterations of a run: roll out, reward, credit, update, and a checkpoint, so that a run that died goes on behind its last one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recollect.trajectory import TrajectoryGroup
+from server.engines.base import Sampling
+from trainer.batches import batch_of
+from trainer.credit import Learning
+from trainer.environments.tasks import Task
+from trainer.iteration import Timing, iteration_metrics
+from trainer.local_rollouts import with_forks
+from trainer.progress import Progress
+from trainer.recorded import stage_of
+from trainer.run import Run
+from trainer.samples import Sample
+from trainer.task_pool import Draw
+
+
+async def learned(run: Run) -> list[dict[str, Any]]:
+    """All iterations; their metrics. Those behind which a checkpoint stands are not repeated."""
+    draw, found = Draw(run.tasks, run.config), run.folder.kept_metrics()
+    for _ in found:
+        draw.next()
+    for number in range(len(found) + 1, run.config.iterations + 1):
+        metrics = await _iteration(run, number, draw.next())
+        run.folder.append_metrics(metrics)
+        await asyncio.to_thread(run.folder.checkpointed, number, run.learner.checkpoint)
+        run.listen(Progress("train", number, run.config.iterations, metrics=metrics))
+        found.append(metrics)
+    return found
+
+
+async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Sync when it is time, roll out with the newest candidate, reward, credit, update."""
+    timing, clock = Timing(), time.perf_counter()
+    # Only what a checkpoint stands behind is handed to the engine: a candidate's name is one set of weights for ever.
+    await run.candidates.sync(every=run.config.sync_every)
+    timing.sync_s = time.perf_counter() - clock
+
+    clock = time.perf_counter()
+    groups = await _rolled_out(run, number, tasks)
+    timing.rollout_s = time.perf_counter() - clock
+
+    clock = time.perf_counter()
+    batch = batch_of(groups, run.config, alias=run.alias, window=run.learner.window)
+    lag = _lag(batch.samples, run)
+    update: Mapping[str, float] = {}
+    if batch.samples:
+        update = await asyncio.to_thread(run.learner.update, batch.samples)
+    timing.update_s = time.perf_counter() - clock
+    return iteration_metrics(number, tasks=tasks, groups=groups, batch=batch, update=update, lag=lag, timing=timing)
+
+
+async def _rolled_out(run: Run, number: int, tasks: Sequence[Task]) -> list[TrajectoryGroup]:
+    sampling = Sampling(temperature=run.config.optimisation.temperature, max_tokens=run.max_tokens)
+    how: Any = {"policy": run.candidates.policy, "sampling": lambda *_: sampling}
+    rollouts = run.rollouts_of(stage_of(number))
+    groups = await rollouts.groups(tasks, run.config.group_size, **how)
+    return await with_forks(rollouts, tasks, groups, run.config.credit, learning=Learning(run.alias, run.config.roles), **how)
+
+
+def _lag(samples: Sequence[Sample], run: Run) -> float:
+    """How many updates older than the model the calls' policies are, on average."""
+    lags = [(run.learner.updates - run.candidates.updates_of(sample.policy), sample.count) for sample in samples]
+    return sum(lag * count for lag, count in lags) / sum(count for _, count in lags) if lags else 0.0
