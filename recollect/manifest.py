@@ -30,6 +30,7 @@ class Manifest(Record):
 
     policy: str
     version: int
+    """0 of a candidate in quarantine."""
     parent: int | None = None
     base: str
     base_sha256: str | None = None

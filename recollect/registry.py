@@ -133,7 +133,7 @@ class Registry:
         if file_sha256(folder / WEIGHTS) != manifest.sha256:
             raise AdapterRefused(f"{WEIGHTS} does not have the sha256 that the manifest names", param="sha256")
         policy = manifest.policy
-        with self._writing(policy, pool) as home:
+        with self.writing(policy, pool) as home:
             expected = self.next_version(policy, pool)
             if manifest.version != expected:
                 raise Conflict(f"the next version of {policy!r} is {expected}, not {manifest.version}", param="version")
@@ -165,7 +165,7 @@ class Registry:
         elif not self.versions(policy, pool):
             known = ", ".join(self.policies(pool)) or "none yet"
             raise NotFound(f"no version of policy {policy!r} was published; published: {known}", param="policy", code="adapter_not_found")
-        with self._writing(policy, pool) as home:
+        with self.writing(policy, pool) as home:
             if version is not None:
                 self._check_standing(policy, version, pool)
             self._point(home, version)
@@ -197,7 +197,7 @@ class Registry:
 
         Returns the version that was current if it gave way. The weights stay until `drop_weights`: an engine may have them loaded.
         """
-        with self._writing(policy, pool) as home:
+        with self.writing(policy, pool) as home:
             for version, why in versions.items():
                 incoming = home / f"{_INCOMING}{RETIRED}"
                 incoming.write_text(why.model_dump_json(indent=1) + "\n", "utf-8")
@@ -227,7 +227,7 @@ class Registry:
 
     def settle(self, policy: str, pool: str = LOCAL_TENANT) -> None:
         """Wait until a publication in progress has ended."""
-        with self._writing(policy, pool):
+        with self.writing(policy, pool):
             pass
 
     def _standing_or_base(self, policy: str, version: int | None, pool: str) -> int | None:
@@ -251,7 +251,7 @@ class Registry:
         return self.root / _checked_pool(pool) / policy
 
     @contextmanager
-    def _writing(self, policy: str, pool: str) -> Generator[Path]:
+    def writing(self, policy: str, pool: str) -> Generator[Path]:
         """The policy's folder under its lock, without what an interrupted publication left behind."""
         home = self._folder(policy, pool)
         home.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from recollect.model import Frozen
 from trainer.credit.settings import Credit
 from trainer.curriculum import Curriculum
 from trainer.environments.from_log.settings import WINDOW, LogUse
+from trainer.gate_settings import GateSettings
 from trainer.rewards.case import Scoring
 from trainer.rewards.judge import JudgeSettings
 from trainer.rewards.weights import RewardWeights
@@ -90,8 +91,11 @@ class TrainConfig(Frozen):
     data: Path = Path()
     """The folder in which their files lie."""
     needs: Needs = Needs()
-    held_out_logged_share: float = Field(default=0.0, ge=0, lt=1)
-    """Share of logged tasks that are kept from training and measured instead."""
+    held_out_logged_share: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the log's conversations that are kept from training and measured instead, chosen by a hash. What was held out with
+    a smaller share is held out with a larger one too; a smaller one would train on what was measured before."""
+    held_out_logged_tasks: int = Field(default=64, ge=0)
+    """Tasks of them that are measured, at most; always the same ones come first."""
     generated_only: bool = False
     generated_tasks: int = Field(default=512, ge=1)
     """Generated tasks to train on, at most."""
@@ -105,8 +109,10 @@ class TrainConfig(Frozen):
     held_out_tasks: int = Field(default=64, ge=1)
     samples_per_task: int = Field(default=4, ge=1)
     """Sampled answers a held-out task; a greedy one is taken besides."""
-    publish: Literal["unless_worse", "always", "never"] = "unless_worse"
-    """unless_worse: not if the whole interval of the held-out difference lies below 0."""
+    publish: Literal["gate", "unless_worse", "always", "never"] = "unless_worse"
+    """gate: only what is better for certain and passes all checks (`gate`), on held-out tasks and a fixed regression suite.
+    unless_worse: not if the whole interval of the held-out difference lies below 0."""
+    gate: GateSettings = GateSettings()
     make_current: bool = True
     """Whether a published version is answered with from now on; false leaves that to `recollect adapters promote`."""
     optimisation: Optimisation = Optimisation()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from recollect.trajectory import TrajectoryGroup
 from server.engines.base import Sampling
@@ -21,21 +21,29 @@ from trainer.samples import Sample
 from trainer.task_pool import Draw
 
 
-async def learned(run: Run) -> list[dict[str, Any]]:
-    """All iterations; their metrics. Those behind which a checkpoint stands are not repeated."""
-    draw, found = Draw(run.tasks, run.config), run.folder.kept_metrics()
+class Learned(NamedTuple):
+    """The metrics of all iterations, and the samples of the last update that this process made."""
+
+    iterations: list[dict[str, Any]]
+    samples: list[Sample]
+
+
+async def learned(run: Run) -> Learned:
+    """All iterations. Those behind which a checkpoint stands are not repeated."""
+    draw, found, last = Draw(run.tasks, run.config), run.folder.kept_metrics(), list[Sample]()
     for _ in found:
         draw.next()
     for number in range(len(found) + 1, run.config.iterations + 1):
-        metrics = await _iteration(run, number, draw.next())
+        metrics, samples = await _iteration(run, number, draw.next())
+        last = samples or last
         run.folder.append_metrics(metrics)
         await asyncio.to_thread(run.folder.checkpointed, number, run.learner.checkpoint)
         run.listen(Progress("train", number, run.config.iterations, metrics=metrics))
         found.append(metrics)
-    return found
+    return Learned(found, last)
 
 
-async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> dict[str, Any]:
+async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> tuple[dict[str, Any], list[Sample]]:
     """Sync when it is time, roll out with the newest candidate, reward, credit, update."""
     timing, clock = Timing(), time.perf_counter()
     # Only what a checkpoint stands behind is handed to the engine: a candidate's name is one set of weights for ever.
@@ -53,7 +61,7 @@ async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> dict[str, 
     if batch.samples:
         update = await asyncio.to_thread(run.learner.update, batch.samples)
     timing.update_s = time.perf_counter() - clock
-    return iteration_metrics(number, tasks=tasks, groups=groups, batch=batch, update=update, lag=lag, timing=timing)
+    return iteration_metrics(number, tasks=tasks, groups=groups, batch=batch, update=update, lag=lag, timing=timing), batch.samples
 
 
 async def _rolled_out(run: Run, number: int, tasks: Sequence[Task]) -> list[TrajectoryGroup]:

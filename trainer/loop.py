@@ -13,6 +13,7 @@ from recollect.log_redact import redacted_ids
 from recollect.manifest import Fingerprint, Manifest
 from recollect.memory import LOCAL_TENANT
 from recollect.policy import Policy
+from recollect.quarantine import put_aside
 from recollect.registry import WEIGHTS, Registry, file_sha256
 from recollect.retired import hashes_of
 from recollect.run_records import forget_in_run
@@ -26,7 +27,7 @@ from trainer.abandoning import blank_forgotten, unload_forgotten
 from trainer.candidates import Candidates
 from trainer.closed_book import answerable, without
 from trainer.config import TrainConfig
-from trainer.evaluate import Difference, Evaluation, evaluate, paired_difference
+from trainer.evaluate import Evaluation, evaluate, paired_difference
 from trainer.frozen import frozen_aliases, frozen_policies
 from trainer.inputs import (
     LogInput,
@@ -41,8 +42,9 @@ from trainer.inputs import (
     tasks_of_log,
 )
 from trainer.iterations import learned
+from trainer.judging import Measured, Verdict, canaries_failed, judged
 from trainer.progress import Listener, Progress, Stage, silent
-from trainer.publish import manifest_of, unchanged
+from trainer.publish import manifest_of
 from trainer.recorded import Recorded
 from trainer.replacement import check_remembered
 from trainer.report import write_report
@@ -52,7 +54,7 @@ from trainer.rewards.judge import opened_judge
 from trainer.rewards.verdicts import VERDICTS
 from trainer.rollout import Rollouts
 from trainer.run import Run
-from trainer.run_folder import RunFolder
+from trainer.run_folder import Begun, RunFolder
 from trainer.task_pool import assemble
 from trainer.trl_bridge import Learner
 
@@ -118,21 +120,18 @@ async def train(
         parts = (folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, recorded, listen)
         run = Run(alias, config, settings, pool, *parts)
         try:
-            first = await candidates.begin(parent.folder)
-            known = folder.begun() or await fingerprint(engine, first)
-            folder.save_begun(known)
+            first, known = await _begun(run)
             if config.from_log.closed_book:
                 run = await _without_answerable(run, first)
-            before = await _measured(run, first, "before")
-            iterations = await learned(run)
+            before = Measured(await _measured(run, first, "before"), await canaries_failed(run, first, "before"), known)
+            iterations, samples = await learned(run)
             last = await candidates.sync()
             found = await fingerprint(engine, last)
-            after = await _measured(run, last, "after")
-            difference = paired_difference(before.sampled, after.sampled, seed=config.seed)
-            refusal = unchanged(found, known) or _refusal(config, difference)
-            figures = held_out_figures(before, after, difference)
+            after = Measured(await _measured(run, last, "after"), await canaries_failed(run, last, "after"), found)
+            difference = paired_difference(before.held_out.sampled, after.held_out.sampled, seed=config.seed)
+            verdict = await judged(run, before, after, samples)
             weights = file_sha256(candidates.folder(last) / WEIGHTS) if last.adapter else None
-            manifest = None if refusal else await _published(run, last, found, figures, iterations)
+            manifest = await _placed(run, last, verdict, found, held_out_figures(before.held_out, after.held_out, difference), iterations)
         finally:
             await candidates.close()
             await asyncio.to_thread(folder.drop_candidates)
@@ -142,10 +141,21 @@ async def train(
     if not config.generated_only:
         await asyncio.to_thread(release_logged, home, folder.id, log, alias)
     seconds = time.perf_counter() - started
-    result = TrainResult(folder, alias, manifest, refusal, before, after, difference, run.tasks, iterations, seconds, weights)
+    measured = (before.held_out, after.held_out, difference)
+    result = TrainResult(folder, alias, manifest, verdict, *measured, run.tasks, iterations, seconds, weights)
     await asyncio.to_thread(write_report, result)
     await asyncio.to_thread(folder.drop_checkpoints)
     return result
+
+
+async def _begun(run: Run) -> tuple[Policy, Fingerprint]:
+    """The policy that the run began with, and how it answers. Of a run that goes on it need not be loaded: what it did is recorded."""
+    first = await run.candidates.begin(run.parent.folder)
+    if (begun := run.folder.begun()) is not None:
+        return Policy.parse(begun.policy, base=run.engine.base), begun.fingerprint
+    known = await fingerprint(run.engine, first)
+    run.folder.save_begun(Begun(policy=first.name, fingerprint=known))
+    return first, known
 
 
 async def _without_answerable(run: Run, policy: Policy) -> Run:
@@ -180,27 +190,28 @@ async def _measured(run: Run, policy: Policy, stage: Stage) -> Evaluation:
     )
 
 
-def _refusal(config: TrainConfig, difference: Difference | None) -> str | None:
-    """Why the result is not to be published; None if it is."""
-    if config.publish == "never":
-        return "publish=never"
-    if config.publish == "unless_worse" and difference is not None and difference.high < 0:
-        return f"worse on held-out tasks: {difference.mean:+.3f}, interval {difference.low:+.3f} to {difference.high:+.3f}"
-    return None
+async def _placed(
+    run: Run,
+    policy: Policy,
+    verdict: Verdict,
+    found: Fingerprint,
+    figures: dict[str, Any],
+    iterations: Sequence[Mapping[str, Any]],
+) -> Manifest | None:
+    """The last candidate as the policy's next version, or in quarantine, or nowhere.
 
-
-async def _published(
-    run: Run, policy: Policy, found: Fingerprint, figures: dict[str, Any], iterations: Sequence[Mapping[str, Any]]
-) -> Manifest:
-    """The last candidate as the policy's next version; of a run that died after that, the version that it is already."""
+    Of a run that died after it had published, the version that it is already.
+    """
     alias, folder = run.alias, run.candidates.folder(policy)
     if (published := await asyncio.to_thread(run.registry.of_run, alias, run.folder.id, run.pool)) is not None:
         return published
+    if verdict.refusal and not verdict.keep:
+        return None
     manifest = await asyncio.to_thread(
         manifest_of,
         folder,
         policy=alias,
-        version=run.registry.next_version(alias, run.pool),
+        version=0 if verdict.refusal else run.registry.next_version(alias, run.pool),
         parent=run.parent.version,
         base=run.engine.base,
         base_path=Path(run.settings.engine.model_path),
@@ -208,18 +219,21 @@ async def _published(
         logged=run.log.trajectories,
         tasks=run.tasks.training,
         configuration=run.config.model_dump(mode="json", exclude={"judge": {"api_key"}}) | _frozen(run),
-        metrics=figures | ({"replaces": run.parent.replaces} if run.parent.replaces else {}),
+        metrics=figures
+        | ({"replaces": run.parent.replaces} if run.parent.replaces else {})
+        | ({"gate": verdict.gate} if verdict.gate else {}),
         fingerprint=found,
         batches=[row["batch_sha256"] for row in iterations if row["batch_sha256"]],
     )
-    await asyncio.to_thread(
-        run.registry.publish,
-        folder,
-        manifest,
-        pool=run.pool,
-        make_current=run.config.make_current,
-        check=lambda: check_remembered(run.settings.home / "trajectories", manifest),
-    )
+
+    def check() -> None:
+        check_remembered(run.settings.home / "trajectories", manifest)
+
+    if verdict.refusal:
+        place = await asyncio.to_thread(put_aside, run.registry, folder, manifest, [verdict.refusal], run.pool, check=check)
+        run.listen(Progress("publish", text=f"quarantined {alias}@run{run.folder.id}: {verdict.refusal} ({place})"))
+        return None
+    await asyncio.to_thread(run.registry.publish, folder, manifest, pool=run.pool, make_current=run.config.make_current, check=check)
     run.listen(Progress("publish", text=f"published {alias}@v{manifest.version}"))
     return manifest
 

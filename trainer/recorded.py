@@ -1,7 +1,8 @@
 """The rollouts of a run on disk, `<run>/rollouts/`: each is written when it arrives, so that a run which died repeats none of them.
 
 A log like that of trajectories. An event's id is `<stage>/<place of the task>/<sibling>`; stages are `closed_book`, `before`, the
-numbers of the iterations, and `after`. A rollout that failed is not written: a run that goes on tries it again.
+numbers of the iterations, and `after`. One that failed is written when its stage is over, if not all did: a run that goes on after
+an engine died tries it again.
 """
 
 from __future__ import annotations
@@ -72,9 +73,8 @@ class Stage:
         return found if found is not None and found.session == task_id else None
 
     async def add(self, task: int, sibling: int, trajectory: Trajectory) -> None:
-        """Record the rollout of a place, unless it failed."""
-        if trajectory.error is None:
-            await self.recorded.add(_name(self.name, task, sibling), trajectory)
+        """Record the rollout of a place."""
+        await self.recorded.add(_name(self.name, task, sibling), trajectory)
 
 
 def stage_of(iteration: int) -> str:

@@ -53,6 +53,8 @@ def report(result: TrainResult) -> dict[str, Any]:
         "version": result.version,
         "refusal": result.refusal,
         "weights_sha256": result.weights_sha256,
+        "quarantined": result.manifest is None and result.verdict.keep,
+        "gate": result.verdict.gate,
         **held_out_figures(result.before, result.after, result.difference),
         "evaluation_errors": result.before.num_errors + result.after.num_errors,
         "iterations": len(result.iterations),

@@ -8,18 +8,19 @@ from typing import Any
 
 from recollect.manifest import Manifest
 from trainer.evaluate import Difference, Evaluation
+from trainer.judging import Verdict
 from trainer.run_folder import RunFolder
 from trainer.task_pool import TaskPool
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """`manifest` is None if nothing was published, and `refusal` says why. `iterations` are the lines of metrics.jsonl."""
+    """`manifest` is None if nothing was published, and `verdict` says why. `iterations` are the lines of metrics.jsonl."""
 
     run: RunFolder
     policy: str
     manifest: Manifest | None
-    refusal: str | None
+    verdict: Verdict
     before: Evaluation
     after: Evaluation
     difference: Difference | None
@@ -28,6 +29,11 @@ class TrainResult:
     seconds: float
     weights_sha256: str | None
     """Of the last candidate, published or not; None for the base model as it is."""
+
+    @property
+    def refusal(self) -> str | None:
+        """Why nothing was published; None if something was."""
+        return self.verdict.refusal
 
     @property
     def version(self) -> int | None:

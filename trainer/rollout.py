@@ -65,16 +65,20 @@ class Rollouts:
         done = await asyncio.gather(*(one(place, task, sibling) for place, task in enumerate(tasks) for sibling in range(size)))
         if done and all(t.error for t in done):
             raise EngineError(f"all {len(done)} rollouts failed; the first: {done[0].error}")
+        for number, trajectory in enumerate(done):
+            if self.stage is not None and trajectory.error is not None:
+                await self.stage.add(*divmod(number, size), trajectory)
         return [TrajectoryGroup(task_id=task.id, trajectories=list(done[i * size : (i + 1) * size])) for i, task in enumerate(tasks)]
 
     async def recorded(self, place: int, sibling: int, task: Task, roll: Callable[[], Awaitable[Trajectory]]) -> Trajectory:
-        """The rollout that the stage has of this task's place and sibling; else a new one, which it keeps."""
+        """The rollout that the stage has of this task's place and sibling; else a new one, which it keeps unless it failed."""
         if self.stage is None:
             return await roll()
         if (before := self.stage.get(place, sibling, task.id)) is not None:
             return before
         trajectory = await roll()
-        await self.stage.add(place, sibling, trajectory)
+        if trajectory.error is None:
+            await self.stage.add(place, sibling, trajectory)
         return trajectory
 
     async def one(self, task: Task, policy: Policy, sampling: Sampling, told: Told | None = None) -> Trajectory:

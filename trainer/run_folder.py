@@ -16,9 +16,17 @@ import yaml
 
 from recollect.log_files import replacing
 from recollect.manifest import Fingerprint
+from recollect.model import Record
 from recollect.settings import Settings
 from trainer.config import TrainConfig
 from trainer.task_pool import TaskPool
+
+
+class Begun(Record):
+    """The policy that a run began with, by its name, and how it answers: it is not loaded any more when a run that died goes on."""
+
+    policy: str
+    fingerprint: Fingerprint
 
 
 class RunFolder:
@@ -78,15 +86,15 @@ class RunFolder:
         with replacing(self.config) as file:
             file.write(yaml.safe_dump(content, sort_keys=False).encode())
 
-    def begun(self) -> Fingerprint | None:
-        """How the policy that the run began with answers; None if the run died before it knew."""
+    def begun(self) -> Begun | None:
+        """What the run began with; None if it died before it knew."""
         file = self.path / "begun.json"
-        return Fingerprint.model_validate_json(file.read_bytes()) if file.is_file() else None
+        return Begun.model_validate_json(file.read_bytes()) if file.is_file() else None
 
-    def save_begun(self, known: Fingerprint) -> None:
-        """Keep how the policy that the run begins with answers: it is not loaded any more when a run that died goes on."""
+    def save_begun(self, begun: Begun) -> None:
+        """Keep what the run begins with."""
         with replacing(self.path / "begun.json") as file:
-            file.write(known.model_dump_json().encode())
+            file.write(begun.model_dump_json().encode())
 
     def checkpoint(self) -> tuple[int, Path] | None:
         """The last checkpoint: the number of the iteration that it stands behind, and its file."""

@@ -38,6 +38,18 @@ UPDATES = {
     "grad_norm": "gradient norm, mean",
     "entropy": "entropy, mean",
 }
+GATE = {
+    "tasks": "held-out tasks that were scored on both sides",
+    "own_tasks": "of them from the log",
+    "own_difference": "difference on those",
+    "own_low": "its 90 % interval, from",
+    "own_high": "to",
+    "norm": "largest change of a weight matrix, by its norm",
+    "divergence": "divergence from the parent on the last batch (k3, nats a token)",
+    "canaries": "canary prompts",
+    "canaries_failed_before": "of them failed by the parent",
+    "canaries_failed_after": "and by the candidate",
+}
 COST = {
     "rollout_s": "seconds of rollouts",
     "update_s": "seconds of updates",
@@ -66,7 +78,8 @@ def _title(report: Mapping[str, Any]) -> str:
 def _outcome(report: Mapping[str, Any]) -> str:
     if report["version"]:
         return f"Published as {report['policy']}@v{report['version']}."
-    return f"Not published: {report['refusal']}."
+    said = "Not published, in quarantine" if report.get("quarantined") else "Not published"
+    return f"{said}: {report['refusal']}."
 
 
 def _sheets(report: Mapping[str, Any]) -> list[Sheet]:
@@ -79,6 +92,7 @@ def _sheets(report: Mapping[str, Any]) -> list[Sheet]:
     ]
     found = [
         Sheet("Held-out tasks", ("", "before", "after", "difference"), _held_out(report)),
+        *_gate(report),
         Sheet("Data", ("", ""), data),
         Sheet("Skipped and dropped", ("", ""), _named(report, SKIPPED)),
         Sheet("Rewards of rollouts", ("part", "first fifth", "last fifth"), _rewards(report)),
@@ -106,6 +120,16 @@ def _held_out(report: Mapping[str, Any]) -> list[tuple[Text, ...]]:
         ("tasks", _shown(report, "held_out_tasks"), "", ""),
         ("answers that failed", _shown(report, "evaluation_errors"), "", ""),
     ]
+
+
+def _gate(report: Mapping[str, Any]) -> list[Sheet]:
+    """The gate's figures; nothing of a run that was not to pass one."""
+    gate = report.get("gate")
+    if gate is None:
+        return []
+    figures: list[tuple[Text, ...]] = [(said, _shown(report, f"gate.{name}")) for name, said in GATE.items()]
+    told: list[tuple[Text, ...]] = [("refused", reason) for reason in gate["reasons"]] + [("remark", text) for text in gate["said"]]
+    return [Sheet("Gate", ("", ""), [*figures, *told])]
 
 
 def _rewards(report: Mapping[str, Any]) -> list[tuple[Text, ...]]:

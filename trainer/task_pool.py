@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import random
-import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from recollect.errors import ConfigurationError
 from recollect.events import LoggedTrajectory
@@ -17,6 +17,7 @@ from trainer.environments.from_log.tasks import LoggedTasks, tasks_from_log
 from trainer.environments.generated import generated_tasks
 from trainer.environments.longcontext.fit import Length
 from trainer.environments.tasks import Task
+from trainer.regression import regression_tasks
 from trainer.seed.world import Part
 from trainer.suites.sources import tasks_of
 
@@ -61,7 +62,7 @@ def from_logged(
     learners: Collection[str] | None = None,
     fresh: Collection[str] | None = None,
 ) -> FromLog:
-    """The log's tasks, none if generated ones alone were asked for. A task is held out by a hash of its id.
+    """The log's tasks, none if generated ones alone were asked for. Tasks are held out by a hash of their conversation.
 
     `learners` are the agents that call the policy, `fresh` the trajectories that are new to it; None: all. Of a run since
     the cursor the tasks of new probes are trained on, and a share of the others; what is measured is of the whole log.
@@ -69,15 +70,18 @@ def from_logged(
     if config.generated_only:
         return FromLog()
     use, new = config.from_log, fresh if config.from_log.since == "cursor" else None
-    found = tasks_from_log(logged, tenant=pool, window=config.window, flows=flows, learners=learners, use=use, counted=new)
+    aside = config.held_out_logged_share
+    found = tasks_from_log(
+        logged, tenant=pool, window=config.window, flows=flows, learners=learners, use=use, counted=new, held_out_share=aside
+    )
 
     def is_new(task: Task) -> bool:
         return new is None or not set(new).isdisjoint(found.probes[task.id])
 
     unique = without_duplicates(found.tasks)
     share, always = use.namespace_share, use.namespace_tasks
-    held_out = within_share([t for t in unique.tasks if _held_out(t, config.held_out_logged_share)], share, always=always)
-    rest = [t for t in unique.tasks if not _held_out(t, config.held_out_logged_share)]
+    held_out = within_share([t for t in unique.tasks if t.id in found.held_out], share, always=always)
+    rest = [t for t in unique.tasks if t.id not in found.held_out]
     training = within_share([t for t in rest if is_new(t)], share, always=always)
     older = within_share([t for t in rest if not is_new(t)], share, always=always).tasks
     again = _replayed(older, training.tasks, config)
@@ -85,7 +89,9 @@ def from_logged(
     left_out.update("duplicate" for task in unique.left_out if is_new(task))
     left_out.update("more than its namespace's share" for task in (*held_out.left_out, *training.left_out) if is_new(task))
     figures = {"new_tasks": len(training.tasks), "replayed_tasks": len(again), "conversations": _conversations(found)}
-    return FromLog((*training.tasks, *again), tuple(held_out.tasks), dict(left_out), figures)
+    measured = sorted(held_out.tasks, key=lambda task: sha256(task.id.encode()).digest())[: config.held_out_logged_tasks]
+    figures["held_out_tasks"] = len(held_out.tasks)
+    return FromLog((*training.tasks, *again), tuple(measured), dict(left_out), figures)
 
 
 def _replayed(older: Sequence[Task], new: Sequence[Task], config: TrainConfig) -> list[Task]:
@@ -125,7 +131,12 @@ def assemble(config: TrainConfig, logged: FromLog, *, length: Length, section_to
             section_tokens=section_tokens,
         )
 
-    measured = (*logged.held_out, *make(max(0, config.held_out_tasks - len(logged.held_out)), "held_out"))
+    more = (
+        regression_tasks(config.gate.regression_tasks, length=length, section_tokens=section_tokens)
+        if config.publish == "gate"
+        else make(max(0, config.held_out_tasks - len(logged.held_out)), "held_out")
+    )
+    measured = (*logged.held_out, *more)
     return TaskPool(logged.training, tuple(make(count, "train")), measured, logged.left_out, logged.figures)
 
 
@@ -206,7 +217,3 @@ class Draw:
                 self._waiting[source] = rest
             taken.append(self._waiting[source].pop())
         return taken
-
-
-def _held_out(task: Task, share: float) -> bool:
-    return zlib.crc32(task.id.encode()) % 1000 < share * 1000

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from recollect.forgotten_candidates import drop_quarantined
 from recollect.log_redact import redacted_ids
+from recollect.quarantine import drop_quarantined
 from recollect.registry import Registry
 from recollect.retired import Retired, affected, hashes_of
 from recollect.run_records import forget_in_runs

@@ -38,6 +38,7 @@ SMALL: dict[str, Any] = {
     "generated_tasks": 8,
     "held_out_tasks": 4,
     "samples_per_task": 2,
+    "held_out_logged_share": 0.0,
     "num_sections": 2,
     "optimisation": {"rank": 4, "alpha": 8, "rows_per_batch": 8},
 }

@@ -48,7 +48,7 @@ def answered(number: int, who: str = "ada", *, label: str | None = "up") -> Logg
 
 
 def chosen(items: list[LoggedTrajectory], fresh: set[str], **use: object) -> FromLog:
-    config = TrainConfig.model_validate({"from_log": {"since": "cursor", **use}})
+    config = TrainConfig.model_validate({"held_out_logged_share": 0, "from_log": {"since": "cursor", **use}})
     return from_logged(config, items, "local", FLOWS, fresh=fresh)
 
 
@@ -59,7 +59,7 @@ def test_new_probes_are_trained_on_with_a_share_of_older_ones() -> None:
     probes = [one.trajectory_ids[-1] for one in found.training]
     assert set(probes[:10]) == fresh
     assert len(probes) == len(set(probes)) == 20
-    assert found.figures | {"conversations": 0} == {"new_tasks": 10, "replayed_tasks": 10, "conversations": 0}
+    assert found.figures | {"conversations": 0} == {"new_tasks": 10, "replayed_tasks": 10, "held_out_tasks": 0, "conversations": 0}
     assert found.training == chosen(items, fresh, replay_share=0.5).training
     assert len(chosen(items, fresh, replay_share=0).training) == 10
 
@@ -69,13 +69,13 @@ def test_without_anything_new_nothing_is_replayed() -> None:
 
 
 def test_everything_is_trained_on_unless_the_cursor_is_asked_for() -> None:
-    found = from_logged(TrainConfig(), [answered(number) for number in range(9)], "local", FLOWS, fresh=set())
+    found = from_logged(TrainConfig(held_out_logged_share=0), [answered(number) for number in range(9)], "local", FLOWS, fresh=set())
     assert len(found.training) == 9
 
 
 def test_what_is_measured_comes_from_the_whole_log_and_is_never_trained_on() -> None:
     config = TrainConfig.model_validate({"held_out_logged_share": 0.3, "from_log": {"since": "cursor", "replay_share": 0.9}})
-    found = from_logged(config, [answered(number) for number in range(60)], "local", FLOWS, fresh={"t059", "t058", "t057"})
+    found = from_logged(config, [answered(number, f"user{number}") for number in range(60)], "local", FLOWS, fresh={"t059", "t058", "t057"})
     assert len(found.held_out) > 5
     assert not {one.id for one in found.held_out} & {one.id for one in found.training}
 
@@ -97,7 +97,7 @@ def test_the_first_of_those_that_ask_the_same_stays() -> None:
 
 def test_a_flood_of_one_namespace_is_cut_to_its_share_and_counted() -> None:
     items = [answered(number, "mallory") for number in range(90)] + [answered(90 + number, f"user{number}") for number in range(9)]
-    config = TrainConfig.model_validate({"from_log": {"namespace_share": 0.4, "namespace_tasks": 0}})
+    config = TrainConfig.model_validate({"held_out_logged_share": 0, "from_log": {"namespace_share": 0.4, "namespace_tasks": 0}})
     found = from_logged(config, items, "local", FLOWS)
     by_whom = Counter(str(one.namespace) for one in found.training)
     assert by_whom["user/mallory"] == 6

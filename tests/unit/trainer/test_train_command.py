@@ -19,6 +19,7 @@ from recollect.train_lock import exclusive
 from trainer.cli import train, training_config
 from trainer.evaluate import Evaluation, paired_difference
 from trainer.inputs import LogInput, check_settings, nothing_to_do, tasks_of_log
+from trainer.judging import Verdict
 from trainer.report import report, table, write_report
 from trainer.result import TrainResult
 from trainer.run_folder import RunFolder
@@ -142,7 +143,7 @@ def result(home: Path) -> TrainResult:
         run.append_metrics(row)
     pool = TaskPool((), (), (), {"no feedback": 2})
     difference = paired_difference(before.sampled, after.sampled)
-    return TrainResult(run, "memory", None, "publish=never", before, after, difference, pool, iterations, 12.0, None)
+    return TrainResult(run, "memory", None, Verdict("publish=never"), before, after, difference, pool, iterations, 12.0, None)
 
 
 def test_the_report_has_every_figure_in_json_table_and_picture(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from recollect.memory import Namespace
 from recollect.trajectory import Trajectory
 from trainer.environments.from_log.gold import Refused, gold_of, marked, rests_on, writers
 from trainer.environments.from_log.settings import WINDOW, LogUse
+from trainer.environments.from_log.split import dialogue_of, document_of, held_out
 from trainer.environments.from_log.turns import check_usable, in_order_of_memory, repeated
 from trainer.environments.tasks import Task, Turn
 
@@ -23,11 +24,13 @@ FLOWS = {"memory": "dialogue", "reader": READING}
 
 
 class LoggedTasks(NamedTuple):
-    """The tasks, oldest probe first; how many trajectories gave none, by reason; by task, the trajectories that its probe was."""
+    """The tasks, oldest probe first; how many trajectories gave none, by reason; by task, the trajectories that its probe was;
+    the ids of the tasks whose conversations are held out."""
 
     tasks: list[Task]
     left_out: dict[str, int]
     probes: dict[str, tuple[str, ...]]
+    held_out: frozenset[str] = frozenset()
 
 
 def tasks_from_log(
@@ -39,14 +42,15 @@ def tasks_from_log(
     learners: Collection[str] | None = None,
     use: LogUse = LogUse(),
     counted: Collection[str] | None = None,
+    held_out_share: float = 0.0,
 ) -> LoggedTasks:
     """A task for each request of the tenant with a known right answer, to an agent that `flows` names and `learners`, if given, has.
 
-    A dialogue's probe replays up to `window` earlier turns of its namespace on the memory as it was before the first of
-    them; probes that follow each other share them. A reader's probe is asked again as it was. What gives no task is counted,
-    if it is in `counted`. `logged` is in the order of the log; times are not looked at.
+    A dialogue's probe replays up to `window` earlier turns of its namespace on the memory as it was before the first of them,
+    none across the border of what is held out; probes that follow each other share them. A reader's probe is asked again as
+    it was. What gives no task is counted, if it is in `counted`. `logged` is in the order of the log; times are not looked at.
     """
-    made = _Made(flows, learners, window, use, counted)
+    made = _Made(flows, learners, window, use, counted, held_out_share)
     conversing: dict[str, list[LoggedTrajectory]] = defaultdict(list)
     reading: list[LoggedTrajectory] = []
     for item in logged:
@@ -63,7 +67,7 @@ def tasks_from_log(
         made.converse(in_order_of_memory(items))
     place = {item.trajectory.id: number for number, item in enumerate(logged)}
     made.tasks.sort(key=lambda task: place[task.trajectory_ids[-1]])
-    return LoggedTasks(made.tasks, dict(made.left_out), made.probes)
+    return LoggedTasks(made.tasks, dict(made.left_out), made.probes, frozenset(made.held_out))
 
 
 @dataclass(slots=True)
@@ -88,9 +92,11 @@ class _Made:
     window: int
     use: LogUse
     counted: Collection[str] | None
+    held_out_share: float
     tasks: list[Task] = field(default_factory=list[Task])
     left_out: Counter[str] = field(default_factory=Counter[str])
     probes: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    held_out: set[str] = field(default_factory=set[str])
 
     def leave_out(self, items: Sequence[LoggedTrajectory], why: Refused | str) -> None:
         self.left_out.update(str(why) for item in items if self.counted is None or item.trajectory.id in self.counted)
@@ -105,7 +111,8 @@ class _Made:
         trajectory = siblings[-1].trajectory
         self._add(
             siblings,
-            Task(
+            aside=held_out(document_of(trajectory), self.held_out_share),
+            task=Task(
                 id=f"log-{trajectory.id}",
                 kind="reading",
                 agent=trajectory.agent,
@@ -121,13 +128,18 @@ class _Made:
         """All that was said in one namespace."""
         earlier: list[Trajectory] = []
         shared: _Shared | None = None
+        aside, seq = False, 0
         for siblings in repeated(items):
             trajectory = siblings[-1].trajectory
+            seq = trajectory.memory_seq_before.get(trajectory.namespace, seq)
+            before, aside = aside, held_out(dialogue_of(trajectory, seq), self.held_out_share)
+            if aside != before:
+                earlier, shared = [], None
             try:
                 gold = self._gold(siblings)
                 if shared is None or not self._shares(shared, trajectory):
                     shared = _shared(earlier[-self.window :] if self.window else [], trajectory)
-                self._add(siblings, _dialogue(siblings, shared, gold))
+                self._add(siblings, _dialogue(siblings, shared, gold), aside=aside)
                 shared.probes.extend(item.trajectory for item in siblings)
             except Refused as refused:
                 self.leave_out(siblings, refused)
@@ -150,8 +162,10 @@ class _Made:
         wrote = writers(shared.probes)
         return len(shared.probes) < self.use.probes and not any(memory in wrote for step in probe.steps for memory in step.cited)
 
-    def _add(self, siblings: Sequence[LoggedTrajectory], task: Task) -> None:
+    def _add(self, siblings: Sequence[LoggedTrajectory], task: Task, *, aside: bool) -> None:
         self.tasks.append(task)
+        if aside:
+            self.held_out.add(task.id)
         self.probes[task.id] = tuple(item.trajectory.id for item in siblings)
         self.leave_out(siblings[:-1], "asked again")
 

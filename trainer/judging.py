@@ -1,0 +1,81 @@
+"""What becomes of a run's last candidate: it is published, put into quarantine, or left, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from recollect.manifest import Fingerprint
+from recollect.policy import Policy
+from trainer.batches import rebuilt
+from trainer.canaries import canaries, num_failed
+from trainer.environments.from_log.tasks import CONVERSING
+from trainer.evaluate import Evaluation, paired_difference
+from trainer.gate import Checks, decide
+from trainer.publish import unchanged
+from trainer.run import Run
+from trainer.samples import Sample
+
+
+class Verdict(NamedTuple):
+    """`refusal` says why a candidate is not published; None: it is. `keep`: it is put into quarantine then. `gate` has the figures."""
+
+    refusal: str | None
+    keep: bool = False
+    gate: dict[str, Any] | None = None
+
+
+class Measured(NamedTuple):
+    """A policy's answers: to the held-out tasks, to the canaries (how many it failed), to the fingerprint's prompts."""
+
+    held_out: Evaluation
+    canaries_failed: int
+    fingerprint: Fingerprint
+
+
+async def canaries_failed(run: Run, policy: Policy, stage: str) -> int:
+    """How many canaries a policy fails; 0 where no gate asks, or no agent of the run's tasks answers from memory."""
+    tasks = canaries(agent) if run.config.publish == "gate" and (agent := _remembering(run)) else []
+    return await num_failed(run.rollouts_of(f"canaries_{stage}"), tasks, policy, max_tokens=run.max_tokens) if tasks else 0
+
+
+async def judged(run: Run, before: Measured, after: Measured, samples: Sequence[Sample]) -> Verdict:
+    """The verdict on what the run learned. `samples` are of its last update; empty: of another process, and found on the disk."""
+    config = run.config
+    if config.publish == "never":
+        return Verdict("publish=never")
+    if why := unchanged(after.fingerprint, before.fingerprint):
+        return Verdict(why)
+    if config.publish == "gate":
+        checks = await asyncio.to_thread(_checks, run, before, after, samples)
+        decision = decide(config.gate, run.tasks.held_out, before.held_out, after.held_out, checks, seed=config.seed)
+        return Verdict("; ".join(decision.reasons) or None, keep=True, gate=decision.figures)
+    difference = paired_difference(before.held_out.sampled, after.held_out.sampled, seed=config.seed)
+    if config.publish == "unless_worse" and difference is not None and difference.high < 0:
+        said = f"worse on held-out tasks: {difference.mean:+.3f}, interval {difference.low:+.3f} to {difference.high:+.3f}"
+        return Verdict(said, keep=True)
+    return Verdict(None)
+
+
+def _checks(run: Run, before: Measured, after: Measured, samples: Sequence[Sample]) -> Checks:
+    samples = samples or _last_samples(run)
+    return Checks(
+        norm=run.learner.largest_change(),
+        divergence=run.learner.divergence(samples) if samples else None,
+        canaries=len(canaries(agent)) if (agent := _remembering(run)) else 0,
+        canaries_failed_before=before.canaries_failed,
+        canaries_failed_after=after.canaries_failed,
+    )
+
+
+def _last_samples(run: Run) -> list[Sample]:
+    found = rebuilt(run.folder.rollouts, run.config, alias=run.alias, window=run.learner.window)
+    batches = [one.batch.samples for one in found if one.batch is not None and one.batch.samples]
+    return batches[-1] if batches else []
+
+
+def _remembering(run: Run) -> str | None:
+    """An agent of the run's tasks that answers from memory."""
+    tasks = (*run.tasks.training, *run.tasks.held_out)
+    return next((task.agent for task in tasks if task.kind in CONVERSING), None)
