@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trajectories": ("recollect.cli_trajectories:app", "What the agents did: list it, show one in full, compute its rewards."),
     "adapters": ("recollect.cli_adapters:app", "Trained versions of each policy: list, promote, roll back."),
     "train": ("trainer.cli:train", "Learn from the log and publish a better adapter."),
+    "nightly": ("trainer.cli_nightly:nightly", "One night of learning, for cron: publish what is better for certain, or say why not."),
     "runs": ("trainer.cli_runs:app", "Training runs: list them, rebuild their batches, give back what a dead one took."),
     "eval": ("trainer.cli_eval:app", "Measure agents on suites of tasks, compare evaluations, measure retrieval."),
     "seed": ("trainer.cli_seed:app", "The bundled seed model: build it again, or check its files."),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,16 +20,15 @@ from recollect.invocation import Invocation
 from recollect.registry import Registry
 from recollect.settings import Settings, override, parse, read_file
 from recollect.train_lock import exclusive
-from server.engines.vllm import VllmEngine
 from trainer.abandoning import blank_forgotten
 from trainer.config import TrainConfig
 from trainer.dry_run import check_needs, dry_run
-from trainer.inputs import LogInput, NothingToDo, check_settings, read_logged, tasks_of_log
+from trainer.inputs import NothingToDo, check_settings, read_logged, tasks_of_log
 from trainer.progress import Listener, Progress
 from trainer.replacement import configuration_of
 from trainer.result import TrainResult
 from trainer.resuming import Unfinished, unfinished
-from trainer.running_engine import running_engine
+from trainer.trained import run_of
 
 NOTHING_TO_DO = 3
 SECTIONS = frozenset(Settings.model_fields)
@@ -60,8 +59,8 @@ def train(
     """Learn from the log and publish a better adapter. Exit 0: done; 1: failed; 3: the log offers nothing to learn from."""
     given = overrides or []
     invocation: Invocation = ctx.obj or Invocation()
-    settings = invocation.settings(text for text in given if _section(text) in SECTIONS)
-    own = [text for text in given if _section(text) not in SECTIONS]
+    settings = invocation.settings(text for text in given if section_of(text) in SECTIONS)
+    own = [text for text in given if section_of(text) not in SECTIONS]
     if replay is not None:
         from trainer.cli_runs import replay as replayed
 
@@ -105,7 +104,7 @@ def trained(
         blank_forgotten(settings.home)
         log = resume.log if resume else read_logged(settings.home, chosen.policy or settings.agents.policy)
         tasks_of_log(chosen, settings, log)
-        return asyncio.run(_train(chosen, settings, running_engine(settings, engine_url), log, replaces=replaces, resume=resume))
+        return run_of(chosen, settings, engine_url, log, shown, replaces=replaces, resume=resume)
 
 
 def _unfinished(
@@ -121,9 +120,12 @@ def _unfinished(
     return unfinished(settings.home.resolve(), run, settings, api_key=keys[-1] if keys else "")
 
 
-def training_config(file: Path | None, overrides: Sequence[str], *, generated_only: bool = False) -> TrainConfig:
-    """The configuration of a file with `key=value` overrides. Raises ConfigurationError."""
-    return _overridden(read_file(file) if file else {}, overrides, generated_only=generated_only)
+def training_config(
+    file: Path | None, overrides: Sequence[str], *, generated_only: bool = False, defaults: Mapping[str, Any] | None = None
+) -> TrainConfig:
+    """The configuration of a file with `key=value` overrides, over `defaults`. Raises ConfigurationError."""
+    values = {**deepcopy(dict(defaults or {})), **(read_file(file) if file else {})}
+    return _overridden(values, overrides, generated_only=generated_only)
 
 
 def _overridden(values: dict[str, Any], overrides: Sequence[str], *, generated_only: bool) -> TrainConfig:
@@ -145,17 +147,6 @@ def _tell(plan: Mapping[str, Any], *, as_json: bool) -> None:
             typer.echo(f"{name}: {lines}")
 
 
-async def _train(config: TrainConfig, settings: Settings, engine: VllmEngine, log: LogInput, **how: Any) -> TrainResult:
-    # Imported here: torch takes seconds, and that there is nothing to do is told before.
-    from trainer.loop import train as run
-
-    try:
-        with _shown(Console(stderr=True, highlight=False)) as listen:
-            return await run(config, settings, engine, log=log, listen=listen, **how)
-    finally:
-        await engine.close()
-
-
 def _show(result: TrainResult, *, as_json: bool) -> None:
     from trainer.report import report, table
 
@@ -168,8 +159,9 @@ def _show(result: TrainResult, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _shown(console: Console) -> Generator[Listener]:
+def shown() -> Generator[Listener]:
     """Progress bars on stderr, one a stage."""
+    console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
     with Bars(*columns, console=console) as bars:
         rows = {}
@@ -198,5 +190,6 @@ def _version(name: str) -> tuple[str, int]:
     return policy, version
 
 
-def _section(override: str) -> str:
+def section_of(override: str) -> str:
+    """The first word of an override's key."""
     return override.partition("=")[0].partition(".")[0]

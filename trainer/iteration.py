@@ -52,6 +52,7 @@ def iteration_metrics(
         **batch.credited.figures(),
         "too_long_calls": batch.num_too_long,
         "batch_sha256": batch.sha256,
+        "rollouts": len(trajectories),
         "calls": calls,
         "version_lag": lag,
         **update,

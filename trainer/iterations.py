@@ -28,12 +28,15 @@ class Learned(NamedTuple):
     samples: list[Sample]
 
 
-async def learned(run: Run) -> Learned:
-    """All iterations. Those behind which a checkpoint stands are not repeated."""
+async def learned(run: Run, *, after_s: float) -> Learned:
+    """All iterations, or as many as leave `after_s` seconds of the run's time. Those behind which a checkpoint stands are not repeated."""
     draw, found, last = Draw(run.tasks, run.config), run.folder.kept_metrics(), list[Sample]()
     for _ in found:
         draw.next()
     for number in range(len(found) + 1, run.config.iterations + 1):
+        if found and _late(run, found, after_s):
+            run.listen(Progress("train", number - 1, run.config.iterations, text=f"the time is over after iteration {number - 1}"))
+            break
         metrics, samples = await _iteration(run, number, draw.next())
         last = samples or last
         run.folder.append_metrics(metrics)
@@ -41,6 +44,12 @@ async def learned(run: Run) -> Learned:
         run.listen(Progress("train", number, run.config.iterations, metrics=metrics))
         found.append(metrics)
     return Learned(found, last)
+
+
+def _late(run: Run, found: Sequence[Mapping[str, Any]], after_s: float) -> bool:
+    """Whether one more iteration would leave too little time for what comes after the last."""
+    last = found[-1]
+    return run.until is not None and time.monotonic() + last["rollout_s"] + last["update_s"] + last["sync_s"] + after_s > run.until
 
 
 async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> tuple[dict[str, Any], list[Sample]]:

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from recollect.manifest import Fingerprint
 from recollect.policy import Policy
 from trainer.batches import rebuilt
 from trainer.canaries import canaries, num_failed
 from trainer.environments.from_log.tasks import CONVERSING
-from trainer.evaluate import Evaluation, paired_difference
+from trainer.evaluate import paired_difference
 from trainer.gate import Checks, decide
+from trainer.measured import Measured
 from trainer.publish import unchanged
 from trainer.run import Run
 from trainer.samples import Sample
@@ -24,14 +24,6 @@ class Verdict(NamedTuple):
     refusal: str | None
     keep: bool = False
     gate: dict[str, Any] | None = None
-
-
-class Measured(NamedTuple):
-    """A policy's answers: to the held-out tasks, to the canaries (how many it failed), to the fingerprint's prompts."""
-
-    held_out: Evaluation
-    canaries_failed: int
-    fingerprint: Fingerprint
 
 
 async def canaries_failed(run: Run, policy: Policy, stage: str) -> int:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from recollect.log_redact import redacted_ids
 from recollect.manifest import Fingerprint, Manifest
@@ -27,7 +27,7 @@ from trainer.abandoning import blank_forgotten, unload_forgotten
 from trainer.candidates import Candidates
 from trainer.closed_book import answerable, without
 from trainer.config import TrainConfig
-from trainer.evaluate import Evaluation, evaluate, paired_difference
+from trainer.evaluate import evaluate, paired_difference
 from trainer.frozen import frozen_aliases, frozen_policies
 from trainer.inputs import (
     LogInput,
@@ -42,8 +42,9 @@ from trainer.inputs import (
     tasks_of_log,
 )
 from trainer.iterations import learned
-from trainer.judging import Measured, Verdict, canaries_failed, judged
-from trainer.progress import Listener, Progress, Stage, silent
+from trainer.judging import Verdict, canaries_failed, judged
+from trainer.measured import Measured
+from trainer.progress import Listener, Progress, silent
 from trainer.publish import manifest_of
 from trainer.recorded import Recorded
 from trainer.replacement import check_remembered
@@ -54,7 +55,7 @@ from trainer.rewards.judge import opened_judge
 from trainer.rewards.verdicts import VERDICTS
 from trainer.rollout import Rollouts
 from trainer.run import Run
-from trainer.run_folder import Begun, RunFolder
+from trainer.run_folder import RunFolder
 from trainer.task_pool import assemble
 from trainer.trl_bridge import Learner
 
@@ -72,12 +73,14 @@ async def train(
     pool: str = LOCAL_TENANT,
     replaces: int | None = None,
     resume: Unfinished | None = None,
+    until: float | None = None,
     listen: Listener = silent,
 ) -> TrainResult:
     """Train the policy that `config.policy` names (empty: `settings.agents.policy`), on the home's log and memory if no others are given.
 
     `replaces` is a retired version: training goes on from its nearest ancestor that is not retired, not from the current version.
     `resume` is a run that died: it goes on behind its last checkpoint, and repeats no rollout that it recorded.
+    `until` (of `time.monotonic`): iterations end so that the run can be measured by then; it is published as it is.
     Raises NothingToDo, ConfigurationError, AdapterRefused, Conflict, EngineError, FloatingPointError (diverged), OSError.
     """
     started = time.perf_counter()
@@ -117,21 +120,24 @@ async def train(
     ):
         candidates = Candidates(engine, learner, folder.candidates, alias=alias, run_id=folder.id)
         rollouts = Rollouts(engine, memory, agents, config.concurrency, config.rewards, config.scoring, judge, frozen)
-        parts = (folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, recorded, listen)
+        parts = (folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, recorded, until, listen)
         run = Run(alias, config, settings, pool, *parts)
         try:
-            first, known = await _begun(run)
+            first = await candidates.begin(parent.folder)
             if config.from_log.closed_book:
                 run = await _without_answerable(run, first)
-            before = Measured(await _measured(run, first, "before"), await canaries_failed(run, first, "before"), known)
-            iterations, samples = await learned(run)
+            if (before := folder.before()) is None:
+                before = await _measured(run, first, "before")
+                folder.save_before(before)
+            iterations, samples = await learned(run, after_s=before.held_out.duration_s)
             last = await candidates.sync()
-            found = await fingerprint(engine, last)
-            after = Measured(await _measured(run, last, "after"), await canaries_failed(run, last, "after"), found)
+            after = await _measured(run, last, "after")
             difference = paired_difference(before.held_out.sampled, after.held_out.sampled, seed=config.seed)
             verdict = await judged(run, before, after, samples)
             weights = file_sha256(candidates.folder(last) / WEIGHTS) if last.adapter else None
-            manifest = await _placed(run, last, verdict, found, held_out_figures(before.held_out, after.held_out, difference), iterations)
+            manifest = await _placed(
+                run, last, verdict, after.fingerprint, held_out_figures(before.held_out, after.held_out, difference), iterations
+            )
         finally:
             await candidates.close()
             await asyncio.to_thread(folder.drop_candidates)
@@ -148,16 +154,6 @@ async def train(
     return result
 
 
-async def _begun(run: Run) -> tuple[Policy, Fingerprint]:
-    """The policy that the run began with, and how it answers. Of a run that goes on it need not be loaded: what it did is recorded."""
-    first = await run.candidates.begin(run.parent.folder)
-    if (begun := run.folder.begun()) is not None:
-        return Policy.parse(begun.policy, base=run.engine.base), begun.fingerprint
-    known = await fingerprint(run.engine, first)
-    run.folder.save_begun(Begun(policy=first.name, fingerprint=known))
-    return first, known
-
-
 async def _without_answerable(run: Run, policy: Policy) -> Run:
     """The run less the logged tasks that need no memory. Raises NothingToDo if none is left to train on."""
     tasks = (*run.tasks.logged, *run.tasks.held_out)
@@ -169,8 +165,9 @@ async def _without_answerable(run: Run, policy: Policy) -> Run:
     return replace(run, tasks=pool)
 
 
-async def _measured(run: Run, policy: Policy, stage: Stage) -> Evaluation:
-    """Held-out accuracy, with the same seeds before and after."""
+async def _measured(run: Run, policy: Policy, stage: Literal["before", "after"]) -> Measured:
+    """Fingerprint, held-out accuracy and canaries, with the same seeds before and after."""
+    known = await fingerprint(run.engine, policy)
     total, done = len(run.tasks.held_out) * (run.config.samples_per_task + 1), 0
 
     def count() -> None:
@@ -178,7 +175,7 @@ async def _measured(run: Run, policy: Policy, stage: Stage) -> Evaluation:
         done += 1
         run.listen(Progress(stage, done, total))
 
-    return await evaluate(
+    held_out = await evaluate(
         run.rollouts_of(stage),
         run.tasks.held_out,
         policy,
@@ -188,6 +185,8 @@ async def _measured(run: Run, policy: Policy, stage: Stage) -> Evaluation:
         seed=run.config.seed,
         progress=count,
     )
+    failed = await canaries_failed(run, policy, stage)
+    return Measured(held_out=held_out, canaries_failed=failed, fingerprint=known)
 
 
 async def _placed(

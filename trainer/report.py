@@ -58,6 +58,8 @@ def report(result: TrainResult) -> dict[str, Any]:
         **held_out_figures(result.before, result.after, result.difference),
         "evaluation_errors": result.before.num_errors + result.after.num_errors,
         "iterations": len(result.iterations),
+        "rollouts": sum(row.get("rollouts") or 0 for row in result.iterations),
+        "answers": 2 * len(result.before.tasks) * (result.before.samples_per_task + 1),
         "tasks_logged": len(result.tasks.logged),
         "tasks_generated": len(result.tasks.generated),
         "left_out": result.tasks.left_out,

@@ -39,6 +39,8 @@ class Run:
     candidates: Candidates
     rollouts: Rollouts
     recorded: Recorded
+    until: float | None
+    """Of `time.monotonic`: when the run is to be over; None: whenever it is."""
     listen: Listener
 
     @property

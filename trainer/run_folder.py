@@ -15,18 +15,10 @@ from typing import Any
 import yaml
 
 from recollect.log_files import replacing
-from recollect.manifest import Fingerprint
-from recollect.model import Record
 from recollect.settings import Settings
 from trainer.config import TrainConfig
+from trainer.measured import Measured
 from trainer.task_pool import TaskPool
-
-
-class Begun(Record):
-    """The policy that a run began with, by its name, and how it answers: it is not loaded any more when a run that died goes on."""
-
-    policy: str
-    fingerprint: Fingerprint
 
 
 class RunFolder:
@@ -86,15 +78,15 @@ class RunFolder:
         with replacing(self.config) as file:
             file.write(yaml.safe_dump(content, sort_keys=False).encode())
 
-    def begun(self) -> Begun | None:
-        """What the run began with; None if it died before it knew."""
-        file = self.path / "begun.json"
-        return Begun.model_validate_json(file.read_bytes()) if file.is_file() else None
+    def before(self) -> Measured | None:
+        """How the policy that the run began with was measured; None if it died before that was done."""
+        file = self.path / "before.json"
+        return Measured.model_validate_json(file.read_bytes()) if file.is_file() else None
 
-    def save_begun(self, begun: Begun) -> None:
-        """Keep what the run begins with."""
-        with replacing(self.path / "begun.json") as file:
-            file.write(begun.model_dump_json().encode())
+    def save_before(self, measured: Measured) -> None:
+        """Keep how it was measured: it is not loaded any more when a run that died goes on."""
+        with replacing(self.path / "before.json") as file:
+            file.write(measured.model_dump_json().encode())
 
     def checkpoint(self) -> tuple[int, Path] | None:
         """The last checkpoint: the number of the iteration that it stands behind, and its file."""

@@ -30,6 +30,7 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import logging as hf_logging
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 with warnings.catch_warnings():
@@ -42,6 +43,7 @@ with warnings.catch_warnings():
 from trainer.config import Optimisation
 from trainer.samples import Sample, by_length
 
+hf_logging.disable_progress_bar()
 # TRL puts only the scored positions through the language-model head where it has Triton, and all of them elsewhere, for fear
 # of recompilation. Nothing is compiled here: the same on a CPU saves a fifth of an update.
 trl_utils._use_triton = lambda _: True  # pyright: ignore[reportPrivateImportUsage]
@@ -289,7 +291,7 @@ class Learner:
 
 
 def _weight(module: torch.nn.Module) -> torch.Tensor:
-    return cast(torch.Tensor, module.weight).float()
+    return cast(torch.Tensor, module.weight).detach().float()
 
 
 def _lora(optimisation: Optimisation) -> LoraConfig:

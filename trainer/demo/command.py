@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -30,6 +30,8 @@ def main(
     serve_overrides: Annotated[list[str] | None, typer.Option("--serve", help="key=value for `recollect serve`.")] = None,
     lose_log: Annotated[bool, typer.Option(hidden=True, help="Delete the log before training: the demo must fail there.")] = False,
     keep: Annotated[bool, typer.Option(help="Leave the server running at the end and print how to connect.")] = False,
+    nightly: Annotated[bool, typer.Option("--nightly", help="Days of traffic and nights of learning, one of them sabotaged.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Of --nightly: so many times, each in a home of its own.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output.")] = False,
 ) -> None:
     """Watch the whole loop turn: an agent serves and remembers, learns from its log, is swapped, and remembers better.
@@ -40,19 +42,20 @@ def main(
 
     sizes = Sizes(dialogues=dialogues, documents=documents, held_out=held_out)
     place = (ctx.obj or Invocation()).home or Path(".recollect") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
+    how: dict[str, Any] = {
+        "progress": _progress,
+        "train_overrides": train_overrides or [],
+        "serve_overrides": serve_overrides or [],
+    }
     try:
-        summary = asyncio.run(
-            tell(
-                place,
-                sizes,
-                console,
-                progress=_progress,
-                train_overrides=train_overrides or [],
-                serve_overrides=serve_overrides or [],
-                before_training=(lambda: shutil.rmtree(place / "trajectories")) if lose_log else None,
-                keep=keep,
-            )
-        )
+        if nightly:
+            from trainer.demo.nights import tell_nights
+
+            story = tell_nights(place, sizes, seeds, console, **how)
+        else:
+            before_training = (lambda: shutil.rmtree(place / "trajectories")) if lose_log else None
+            story = tell(place, sizes, console, before_training=before_training, keep=keep, **how)
+        summary = asyncio.run(story)
     except RecollectError as exc:
         console.print(f"[bold red]the demo failed:[/] {exc.message}", soft_wrap=True)
         raise typer.Exit(1) from exc

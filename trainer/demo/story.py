@@ -117,15 +117,15 @@ async def tell(
         await asyncio.to_thread(serving.stop)
 
 
-def drawn(dialogues: int, documents: int, part: Part) -> list[Task]:
-    """Generated tasks; what is asked for in the held-out part occurs in no training text of the seed model."""
+def drawn(dialogues: int, documents: int, part: Part, *, name: str = "demo") -> list[Task]:
+    """Generated tasks, others for another name; what is asked for in the held-out part occurs in no training text of the seed model."""
     tokenizer = Tokenizer.from_file(str(SEED_MODEL / "tokenizer.json"))
 
     def length(text: str) -> int:
         return len(tokenizer.encode(text).ids)
 
-    told = [dialogue_task(f"demo-{i}", part) for i in range(dialogues)]
-    return told + [reading_task(f"demo-{i}", part, length) for i in range(documents)]
+    told = [dialogue_task(f"{name}-{i}", part) for i in range(dialogues)]
+    return told + [reading_task(f"{name}-{i}", part, length) for i in range(documents)]
 
 
 async def prepared_embedder(shared: Path, console: Console) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from openai import AsyncOpenAI, OpenAIError
@@ -76,14 +76,17 @@ async def live_all(url: str, tasks: Sequence[Task], prefix: str, advance: Callab
         return list(await asyncio.gather(*(one(number, task) for number, task in enumerate(tasks))))
 
 
-async def give_feedback(url: str, asked: Iterable[Asked]) -> tuple[int, int]:
-    """Accept what was right, correct what was wrong. Returns both counts."""
+async def give_feedback(url: str, asked: Sequence[Asked], *, sabotaged: bool = False) -> tuple[int, int]:
+    """Accept what was right, correct what was wrong; sabotaged, accept what was wrong, and correct what was right by what another
+    question's answer is. Returns both counts."""
     accepted = corrected = 0
     async with client(url) as openai:
-        for one in asked:
-            body = {"id": one.completion_id} | ({"label": "up"} if one.right else {"label": "down", "correction": one.task.gold[0]})
+        for number, one in enumerate(asked):
+            accept = one.right != sabotaged
+            gold = (asked[number - 1] if sabotaged else one).task.gold[0]
+            body = {"id": one.completion_id} | ({"label": "up"} if accept else {"label": "down", "correction": gold})
             await openai.post("/feedback", body=body, cast_to=object)
-            accepted, corrected = accepted + one.right, corrected + (not one.right)
+            accepted, corrected = accepted + accept, corrected + (not accept)
     return accepted, corrected
 
 

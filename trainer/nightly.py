@@ -1,0 +1,133 @@
+"""One night: go on with a run that died, or begin one on what is new in the log; whatever happens, one sentence tells it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from recollect.errors import AdapterRefused, ConfigurationError, Conflict, RecollectError
+from recollect.settings import Settings
+from recollect.train_lock import exclusive
+from server.engines.base import Engine
+from trainer.abandoning import abandon, blank_forgotten
+from trainer.config import TrainConfig
+from trainer.inputs import LogInput, NothingToDo, check_settings, read_logged, tasks_of_log
+from trainer.nightly_settings import NightlySettings
+from trainer.result import TrainResult
+from trainer.resuming import Unfinished, found, unfinished, unfinished_ids
+from trainer.running_engine import running_engine
+from trainer.trained import Listening, run_of
+
+PUBLISHED, FAILED, NOTHING, REFUSED = 0, 1, 3, 4
+"""Exit codes: a version was published; something broke; there was nothing to do; a candidate was not good enough."""
+DEFAULTS: dict[str, Any] = {"publish": "gate", "from_log": {"since": "cursor"}}
+
+
+class Night(NamedTuple):
+    """What became of a night: the exit code, the sentence, and the run if there was one."""
+
+    code: int
+    said: str
+    result: TrainResult | None = None
+    resumed: str | None = None
+
+
+def nightly(
+    config: TrainConfig, settings: Settings, when: NightlySettings, *, engine_url: str | None = None, listening: Listening
+) -> Night:
+    """Run one night on the settings' home. Never raises for what a night may meet: it is in the code and the sentence."""
+    left = when.seconds_left(datetime.now())
+    if left == 0:
+        return Night(NOTHING, f"nothing to do: it is outside of the window {when.window}")
+    os.nice(when.nice)
+    until = None if left is None else time.monotonic() + left
+    try:
+        check_settings(config, settings)
+        with exclusive(settings.home):
+            return _alone(config, settings, when, engine_url, until, listening)
+    except Conflict as exc:
+        return Night(NOTHING, f"nothing to do: {exc.message}")
+    except NothingToDo as exc:
+        return Night(NOTHING, exc.message)
+    except (RecollectError, FloatingPointError, OSError) as exc:
+        return Night(FAILED, f"failed: {exc}; nothing was published, and the next night goes on from here")
+
+
+def new_tasks(config: TrainConfig, settings: Settings, when: NightlySettings) -> tuple[LogInput, int]:
+    """What of the log is new to the policy, and how many tasks it gives. Raises NothingToDo if those are too few."""
+    log = read_logged(settings.home, config.policy or settings.agents.policy)
+    number = tasks_of_log(config, settings, log).figures["new_tasks"]
+    if number < when.min_tasks and not config.generated_only:
+        raise NothingToDo(f"nothing to do: {number} new tasks in the log, {when.min_tasks} are needed (min_tasks)")
+    return log, number
+
+
+def _alone(
+    config: TrainConfig, settings: Settings, when: NightlySettings, engine_url: str | None, until: float | None, listening: Listening
+) -> Night:
+    """The night of the only trainer on the home."""
+    blank_forgotten(settings.home)
+    before = asyncio.run(_unfinished(config, settings, engine_url))
+    log = before.log if before else new_tasks(config, settings, when)[0]
+    chosen = before.config if before else config
+    result = run_of(chosen, settings, engine_url, log, listening, resume=before, until=until)
+    return Night(*_outcome(result), result, before.folder.id if before else None)
+
+
+async def _unfinished(config: TrainConfig, settings: Settings, engine_url: str | None) -> Unfinished | None:
+    """The run to go on with. Those that cannot go on, because settings changed or their parent is retired, are given back."""
+    home, last = settings.home.resolve(), None
+    for run_id in unfinished_ids(home):
+        try:
+            one = unfinished(home, run_id, settings, api_key=config.judge.api_key)
+        except (ConfigurationError, AdapterRefused):
+            await _give_back(home, run_id, running_engine(settings, engine_url))
+            continue
+        if last is not None:
+            await _give_back(home, last.folder.id, running_engine(settings, engine_url))
+        last = one
+    return last
+
+
+async def _give_back(home: Path, run_id: str, engine: Engine) -> None:
+    try:
+        await engine.health()
+        await abandon(home, found(home, run_id), engine)
+    finally:
+        await engine.close()
+
+
+def _outcome(result: TrainResult) -> tuple[int, str]:
+    difference = result.difference
+    figures = (
+        f"held-out {result.before.accuracy:.3f} to {result.after.accuracy:.3f} "
+        f"({difference.mean:+.3f}, 95 % {difference.low:+.3f} to {difference.high:+.3f})"
+        if difference
+        else "not measured"
+    )
+    data = f"{len(result.tasks.logged)} tasks from the log, {len(result.tasks.generated)} generated"
+    spent = f"{data}, {result.seconds / 60:.0f} min, run {result.run.id}"
+    if result.manifest is not None:
+        return PUBLISHED, f"published {result.policy}@v{result.version}: {figures}; {spent}"
+    kept = "quarantined" if result.verdict.keep else "not published"
+    return REFUSED, f"{kept}, {result.policy} is as it was: {result.refusal}; {figures}; {spent}"
+
+
+def estimate(config: TrainConfig, reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a night would cost: rollouts, and minutes by the mean of earlier runs (None if there was none)."""
+    rollouts = config.iterations * config.tasks_per_iteration * config.group_size
+    measured = config.gate.regression_tasks + config.held_out_logged_tasks if config.publish == "gate" else config.held_out_tasks
+    answers = 2 * measured * (config.samples_per_task + 1)
+    rates = [
+        report["seconds"] / (report["rollouts"] + report["answers"])
+        for report in reports
+        if report.get("rollouts") and report.get("answers") is not None
+    ]
+    seconds = sum(rates) / len(rates) * (rollouts + answers) if rates else None
+    minutes = None if seconds is None else round(seconds / 60, 1)
+    return {"rollouts": rollouts, "held_out_answers": answers, "minutes": minutes, "earlier_runs": len(rates)}
