@@ -25,8 +25,8 @@ from trainer.evaluate import Difference, paired_difference
 from trainer.nightly import PUBLISHED, REFUSED
 
 NIGHTS = 2
-OWN_MEASURE = ("samples_per_task=2", "--nice", "0")
-"""Of the nights, whose gate measures two sampled answers and a greedy one a task. The demo measures through the endpoint besides."""
+OWN = ("iterations=16", "gate.regression_tasks=300", "--nice", "0")
+"""Of the nights: shorter than the default ones, and measured on more tasks, so that a small gain can be told from none."""
 ONLY_THE_LOG = "min_logged_share=1"
 """The sabotaged night learns from the sabotaged day alone: honest generated tasks beside it would hide what it does."""
 
@@ -84,14 +84,16 @@ async def _nights(
         questions = drawn(sizes.held_out // 2, sizes.held_out - sizes.held_out // 2, "held_out", name=f"exam-{seed}")
         exams = [await _asked(serving, questions, "exam-0", "held-out questions before the first night", progress)]
         reports: list[dict[str, Any]] = []
+        versions: list[int | None] = [None]
         for number in range(1, NIGHTS + 1):
             console.rule(f"[bold]Seed {seed}: day and night {number}[/]")
             await _day(serving, sizes, f"day-{seed}-{number}", console, progress)
             code, report = await _night(home, own)
             console.print(report["said"])
-            if code != PUBLISHED:
+            if code not in (PUBLISHED, REFUSED):
                 raise DemoFailed(f"night {number} of seed {seed} ended with status {code}: {report['said']}")
-            await _answering(serving, f"memory@v{report['version']}")
+            versions += [report["version"]] if report["version"] else []
+            await _answering(serving, versions[-1])
             reports.append(report)
             exams.append(await _asked(serving, questions, f"exam-{number}", f"the same questions after night {number}", progress))
         console.rule(f"[bold]Seed {seed}: a day of sabotaged feedback, and its night[/]")
@@ -100,9 +102,11 @@ async def _nights(
         console.print(sabotaged["said"])
         if code != REFUSED or not sabotaged["quarantined"]:
             raise DemoFailed(f"the sabotaged night of seed {seed} ended with status {code}: {sabotaged['said']}")
-        await _answering(serving, f"memory@v{reports[-1]['version']}")
-        rollback_s = await _rolled_back(home, serving, f"memory@v{reports[-2]['version']}")
-        console.print(f"`recollect adapters rollback memory` took {rollback_s:.2f} s; memory@v{reports[-2]['version']} answers")
+        await _answering(serving, versions[-1])
+        if len(versions) == 1:
+            raise DemoFailed(f"no night of seed {seed} published a version")
+        rollback_s = await _rolled_back(home, serving, versions[-2])
+        console.print(f"`recollect adapters rollback memory` took {rollback_s:.2f} s")
         return Nights(seed, exams, reports, sabotaged, rollback_s)
     finally:
         await asyncio.to_thread(serving.stop)
@@ -124,7 +128,7 @@ async def _asked(serving: Serving, tasks: Sequence[Task], prefix: str, title: st
 async def _night(home: Path, overrides: Sequence[str]) -> tuple[int, dict[str, Any]]:
     """`recollect nightly` as a process of its own: its exit code, and its report. Raises DemoFailed if it said nothing."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "recollect", "--home", str(home), "nightly", "--json", *OWN_MEASURE, *overrides),
+        *(sys.executable, "-m", "recollect", "--home", str(home), "nightly", "--json", *OWN, *overrides),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()
@@ -134,18 +138,19 @@ async def _night(home: Path, overrides: Sequence[str]) -> tuple[int, dict[str, A
         raise DemoFailed(f"`recollect nightly` ended with status {process.returncode} and no report") from exc
 
 
-async def _answering(serving: Serving, name: str) -> None:
-    """Wait until requests are answered by `name`."""
+async def _answering(serving: Serving, version: int | None) -> None:
+    """Wait until requests are answered by that version; None: by the base model."""
     async with httpx.AsyncClient(base_url=serving.url, timeout=60) as http:
         for _ in range(300):
             states = (await http.get("/v1/admin/adapters")).json()["data"]
-            if any(state["serving"] == name for state in states):
+            serves = next((state["serving"] for state in states if state["policy"] == "memory"), "")
+            if serves and serves.partition("@")[2] == (f"v{version}" if version else ""):
                 return
             await asyncio.sleep(0.1)
-    raise DemoFailed(f"{name} does not answer after 30 s")
+    raise DemoFailed(f"memory@{f'v{version}' if version else 'base'} does not answer after 30 s")
 
 
-async def _rolled_back(home: Path, serving: Serving, name: str) -> float:
+async def _rolled_back(home: Path, serving: Serving, version: int | None) -> float:
     """Seconds of the one command that restores the version before, its start included; it must answer then."""
     began = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
@@ -154,7 +159,7 @@ async def _rolled_back(home: Path, serving: Serving, name: str) -> float:
     if await process.wait():
         raise DemoFailed("`recollect adapters rollback memory` failed")
     seconds = time.perf_counter() - began
-    await _answering(serving, name)
+    await _answering(serving, version)
     return seconds
 
 
@@ -170,6 +175,10 @@ def _figures(told: Sequence[Nights]) -> dict[str, Any]:
         "nights": [[_told(report) for report in (*nights.reports, nights.sabotaged)] for nights in told],
         "rollback_s": [nights.rollback_s for nights in told],
     }
+
+
+def _cell(accuracy: float, report: dict[str, Any]) -> str:
+    return f"{accuracy:.3f}" if report["version"] else f"{accuracy:.3f} (quarantined)"
 
 
 def _told(report: dict[str, Any]) -> dict[str, Any]:
@@ -192,7 +201,7 @@ def _show(console: Console, told: Sequence[Nights], figures: dict[str, Any]) -> 
     headers = ["before", *(f"night {number}" for number in range(1, NIGHTS + 1))]
     table = Table("held-out questions", *headers, "sabotaged night", "rollback")
     for nights in told:
-        row = (f"{value:.3f}" for value in nights.accuracies)
+        row = [f"{nights.accuracies[0]:.3f}", *(_cell(*night) for night in zip(nights.accuracies[1:], nights.reports, strict=True))]
         table.add_row(f"seed {nights.seed}", *row, "quarantined", f"{nights.rollback_s:.2f} s")
     table.add_row("mean", *(f"{value:.3f}" for value in figures["accuracy"]), "", "")
     console.print(table)
