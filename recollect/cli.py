@@ -14,13 +14,14 @@ from typer.main import get_command
 from recollect.errors import RecollectError
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("recollect.cli_init:init", "Have the home learn every night, from cron or a systemd timer."),
     "serve": ("recollect.cli_serve:serve", "Serve the agents: OpenAI-compatible HTTP, and MCP at /mcp."),
     "mcp": ("recollect.cli_serve:mcp", "MCP over stdio, for editors and coding agents; starts the server if none runs."),
     "status": ("recollect.cli_serve:status", "What the running server says of itself, its engine and its adapters."),
     "memory": ("recollect.cli_memory:app", "Search, show, list, add, change and delete memories on the running server."),
     "agents": ("recollect.cli_agents:app", "The agents: list them, show one, check a file of your own, ask one."),
     "trajectories": ("recollect.cli_trajectories:app", "What the agents did: list it, show one in full, compute its rewards."),
-    "adapters": ("recollect.cli_adapters:app", "Trained versions of each policy: list, promote, roll back."),
+    "adapters": ("recollect.cli_adapters:app", "Trained versions of each policy: list, show, compare, promote, roll back, tidy up."),
     "train": ("trainer.cli:train", "Learn from the log and publish a better adapter."),
     "nightly": ("trainer.cli_nightly:nightly", "One night of learning, for cron: publish what is better for certain, or say why not."),
     "runs": ("trainer.cli_runs:app", "Training runs: list them, rebuild their batches, give back what a dead one took."),

@@ -1,4 +1,4 @@
-"""`recollect adapters list|promote|rollback`: through the running server, which loads and checks; else in the registry on disk."""
+"""`recollect adapters`: through the running server, which loads and checks; else in the registry on disk."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.client import AdapterState, AdapterVersion
+from recollect.cli_adapters_show import diff, gc, show
 from recollect.cli_client import Url, ask, running_url
 from recollect.cli_screen import Screen
 from recollect.errors import InvalidRequest
@@ -19,7 +20,9 @@ from recollect.invocation import Invocation
 from recollect.memory import LOCAL_TENANT
 from recollect.registry import Registry
 
-app = typer.Typer(help="Trained versions of each policy: list, promote, roll back.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Trained versions of each policy: list, show, compare, promote, roll back, tidy up.", no_args_is_help=True, add_completion=False
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _NAMED = re.compile(r"(?P<policy>.+)@(?:v(?P<version>[0-9]{1,9})|base)")
 
@@ -67,6 +70,11 @@ def rollback(
         registry.rollback(policy)
         states = on_disk(registry)
     _print(states, as_json=as_json)
+
+
+app.command()(show)
+app.command()(diff)
+app.command()(gc)
 
 
 def parsed(name: str) -> tuple[str, int | None]:

@@ -49,13 +49,17 @@ def _settings(ctx: typer.Context, overrides: list[str] | None) -> Settings:
 async def _status(home: Path) -> dict[str, Any]:
     from clients.client import RecollectClient
     from clients.running import recorded_server
+    from recollect.adapter_story import why
+    from recollect.registry import Registry
 
     server = recorded_server(home)
     if server is None:
         return {"running": False, "ready": False, "detail": f"no server runs on home {home}; start one: recollect serve"}
     async with RecollectClient(server.url, os.environ.get("RECOLLECT_API_KEY")) as client:
         ready = await client.status()
-        adapters = [state.model_dump(mode="json") for state in await client.adapters()]
+        states = await client.adapters()
+    registry = Registry(home / "adapters")
+    adapters = [state.model_dump(mode="json") | {"why": why(registry, state.policy)} for state in states]
     return {"running": True, **server.model_dump(mode="json"), **ready, "adapters": adapters}
 
 
@@ -74,6 +78,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     lines += _spent(found.get("budget"))
     for state in found["adapters"]:
         lines.append(f"policy    {state['policy']} answers with {state['serving'] or 'nothing yet'}")
+        lines += [f"          {sentence}" for sentence in state["why"]]
         lines += [f"          v{v['version']} refused: {v['refused']}" for v in state["versions"] if v.get("refused")]
     return lines
 
