@@ -28,6 +28,9 @@ class Optimisation(Frozen):
     targets: tuple[str, ...] = TARGETS
     learning_rate: float = Field(default=2e-3, gt=0)
     warmup_updates: int = Field(default=2, ge=0)
+    decay: bool = False
+    """Let the learning rate fall to nothing over the planned iterations. A run that goes on from what learned already is less
+    likely to lose it again."""
     loss: Literal["dapo", "cispo"] = "dapo"
     beta: float = Field(default=0.0, ge=0)
     """Weight of the divergence from the model that the run began with."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from memory_store.embedders.choose import choose
 from memory_store.store import LanceMemoryStore
-from recollect.errors import ConfigurationError, EngineUnavailable, NotFound
+from recollect.errors import AdapterRefused, ConfigurationError, EngineUnavailable, NotFound
 from recollect.events import LoggedTrajectory
 from recollect.log import mark_consumed
 from recollect.log_cursor import Taken, Window, WindowContents, finish, read_new, read_taken, take
@@ -155,6 +155,15 @@ def parent_of(registry: Registry, alias: str, pool: str, replaces: int | None = 
         return Parent(None, None, replaces)
     registry.verify(alias, version, pool)
     return Parent(version, registry.path(alias, version, pool), replaces)
+
+
+def check_base(registry: Registry, alias: str, parent: Parent, base: str, pool: str) -> None:
+    """Raises AdapterRefused if the parent was trained on another base model than the engine serves."""
+    if parent.version is not None and (of := registry.manifest(alias, parent.version, pool).base) != base:
+        raise AdapterRefused(
+            f"{alias}@v{parent.version} was trained on the base model {of!r}, the engine serves {base!r}; "
+            f"serve that one, or begin from this one: recollect adapters promote {alias}@base"
+        )
 
 
 @asynccontextmanager

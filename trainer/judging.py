@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from recollect.policy import Policy
@@ -12,6 +12,7 @@ from trainer.canaries import canaries, num_failed
 from trainer.environments.from_log.tasks import CONVERSING
 from trainer.evaluate import paired_difference
 from trainer.gate import Checks, decide
+from trainer.iterations import Learned
 from trainer.measured import Measured
 from trainer.publish import unchanged
 from trainer.run import Run
@@ -32,11 +33,13 @@ async def canaries_failed(run: Run, policy: Policy, stage: str) -> int:
     return await num_failed(run.rollouts_of(f"canaries_{stage}"), tasks, policy, max_tokens=run.max_tokens) if tasks else 0
 
 
-async def judged(run: Run, before: Measured, after: Measured, samples: Sequence[Sample]) -> Verdict:
-    """The verdict on what the run learned. `samples` are of its last update; empty: of another process, and found on the disk."""
-    config = run.config
+async def judged(run: Run, before: Measured, after: Measured, learned: Learned) -> Verdict:
+    """The verdict on what the run learned."""
+    config, (iterations, samples) = run.config, learned
     if config.publish == "never":
         return Verdict("publish=never")
+    if not run.learner.updates:
+        return Verdict(_untaught(iterations))
     if why := unchanged(after.fingerprint, before.fingerprint):
         return Verdict(why)
     if config.publish == "gate":
@@ -50,7 +53,17 @@ async def judged(run: Run, before: Measured, after: Measured, samples: Sequence[
     return Verdict(None)
 
 
+def _untaught(iterations: Sequence[Mapping[str, Any]]) -> str:
+    """Why nothing was learned."""
+    counts = {name: sum(row[name] for row in iterations) for name in ("groups", "groups_flat", "groups_small", "unscored", "failed")}
+    return (
+        f"no update was made: of {counts['groups']} groups {counts['groups_flat']} had rewards all alike, {counts['groups_small']} fewer "
+        f"than two scored rollouts ({counts['unscored']} rollouts were not scored, {counts['failed']} of them failed)"
+    )
+
+
 def _checks(run: Run, before: Measured, after: Measured, samples: Sequence[Sample]) -> Checks:
+    """`samples` are of the last update; empty: it was made by another process, and they are found on the disk."""
     samples = samples or _last_samples(run)
     return Checks(
         norm=run.learner.largest_change(),

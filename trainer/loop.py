@@ -31,6 +31,7 @@ from trainer.evaluate import evaluate, paired_difference
 from trainer.frozen import frozen_aliases, frozen_policies
 from trainer.inputs import (
     LogInput,
+    check_base,
     check_engine,
     check_settings,
     nothing_to_do,
@@ -93,11 +94,18 @@ async def train(
     await unload_forgotten(home, engine)
     registry = Registry(home / "adapters")
     parent = resume.parent if resume else parent_of(registry, alias, pool, replaces)
+    check_base(registry, alias, parent, engine.base, pool)
     folder = resume.folder if resume else RunFolder.create(home)
 
     listen(Progress("prepare", text=f"run {folder.id}: loading {settings.engine.model_path}"))
     learner = await asyncio.to_thread(
-        Learner, settings.engine.model_path, config.optimisation, seed=config.seed, output=folder.path, parent=parent.folder
+        Learner,
+        settings.engine.model_path,
+        config.optimisation,
+        seed=config.seed,
+        output=folder.path,
+        parent=parent.folder,
+        planned=config.iterations,
     )
     budget = Budget.of(settings.agents.section_tokens, settings.agents.memory_tokens, settings.prompt_pack)
     tasks = await asyncio.to_thread(assemble, config, logged, length=learner.length, section_tokens=min(budget.section, GENERATED_SECTION))
@@ -129,15 +137,14 @@ async def train(
             if (before := folder.before()) is None:
                 before = await _measured(run, first, "before")
                 folder.save_before(before)
-            iterations, samples = await learned(run, after_s=before.held_out.duration_s)
+            found = await learned(run, after_s=before.held_out.duration_s)
             last = await candidates.sync()
             after = await _measured(run, last, "after")
             difference = paired_difference(before.held_out.sampled, after.held_out.sampled, seed=config.seed)
-            verdict = await judged(run, before, after, samples)
+            verdict = await judged(run, before, after, found)
             weights = file_sha256(candidates.folder(last) / WEIGHTS) if last.adapter else None
-            manifest = await _placed(
-                run, last, verdict, after.fingerprint, held_out_figures(before.held_out, after.held_out, difference), iterations
-            )
+            figures = held_out_figures(before.held_out, after.held_out, difference)
+            manifest = await _placed(run, last, verdict, after.fingerprint, figures, found.iterations)
         finally:
             await candidates.close()
             await asyncio.to_thread(folder.drop_candidates)
@@ -148,7 +155,7 @@ async def train(
         await asyncio.to_thread(release_logged, home, folder.id, log, alias)
     seconds = time.perf_counter() - started
     measured = (before.held_out, after.held_out, difference)
-    result = TrainResult(folder, alias, manifest, verdict, *measured, run.tasks, iterations, seconds, weights)
+    result = TrainResult(folder, alias, manifest, verdict, *measured, run.tasks, found.iterations, seconds, weights)
     await asyncio.to_thread(write_report, result)
     await asyncio.to_thread(folder.drop_checkpoints)
     return result

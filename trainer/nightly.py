@@ -25,7 +25,7 @@ from trainer.trained import Listening, run_of
 
 PUBLISHED, FAILED, NOTHING, REFUSED = 0, 1, 3, 4
 """Exit codes: a version was published; something broke; there was nothing to do; a candidate was not good enough."""
-DEFAULTS: dict[str, Any] = {"publish": "gate", "from_log": {"since": "cursor"}}
+DEFAULTS: dict[str, Any] = {"publish": "gate", "from_log": {"since": "cursor"}, "optimisation": {"decay": True}}
 
 
 class Night(NamedTuple):
@@ -75,7 +75,13 @@ def _alone(
     before = asyncio.run(_unfinished(config, settings, engine_url))
     log = before.log if before else new_tasks(config, settings, when)[0]
     chosen = before.config if before else config
-    result = run_of(chosen, settings, engine_url, log, listening, resume=before, until=until)
+    try:
+        result = run_of(chosen, settings, engine_url, log, listening, resume=before, until=until)
+    except (FloatingPointError, AdapterRefused) as exc:
+        # Going on would make the same weights again, every night.
+        for run_id in unfinished_ids(settings.home.resolve()):
+            asyncio.run(_give_back(settings.home.resolve(), run_id, running_engine(settings, engine_url)))
+        return Night(FAILED, f"failed: {exc}; nothing was published, and what the run took of the log is new again")
     return Night(*_outcome(result), result, before.folder.id if before else None)
 
 

@@ -62,7 +62,9 @@ def replayed(folder: RunFolder, settings: Settings, *, threads: int = 1) -> Iter
     config = configuration(saved)
     parent = parent_at(Registry(settings.home / "adapters"), config.policy or settings.agents.policy, saved)
     optimisation = config.optimisation.model_copy(update={"threads": threads})
-    learner = Learner(settings.engine.model_path, optimisation, seed=config.seed, output=folder.path, parent=parent.folder)
+    learner = Learner(
+        settings.engine.model_path, optimisation, seed=config.seed, output=folder.path, parent=parent.folder, planned=config.iterations
+    )
     target = folder.path / "replayed"
     for one in compared(folder, settings):
         if one.rebuilt.batch is None:

@@ -15,7 +15,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -151,8 +151,12 @@ class _RecordedTrainer(GRPOTrainer):
 class Learner:
     """A base model with a trainable LoRA adapter. `update` makes one optimiser step; model and optimiser stay in memory."""
 
-    def __init__(self, base: str, optimisation: Optimisation, *, output: Path, seed: int = 0, parent: Path | None = None) -> None:
+    def __init__(
+        self, base: str, optimisation: Optimisation, *, output: Path, seed: int = 0, parent: Path | None = None, planned: int = 0
+    ) -> None:
         """Load `base` (a folder or hub id) and begin from `parent`, an adapter's folder, or from a neutral new adapter.
+
+        `planned` is how many updates there will be at most, for `optimisation.decay`; 0: not known, and nothing decays.
 
         `output` is a folder that TRL may write to. Raises OSError if the model cannot be read.
         """
@@ -176,7 +180,7 @@ class Learner:
         self._trainer.remove_callback(PrinterCallback)
         self._trainer.remove_callback(ProgressCallback)
         self._first = {name: p.detach().clone() for name, p in self._trained()}
-        self._scheduled()
+        self._scheduled(planned)
 
     @property
     def model(self) -> PeftModel:
@@ -281,11 +285,15 @@ class Learner:
         self._schedule.load_state_dict(state["schedule"])
         self.updates = state["updates"]
 
-    def _scheduled(self) -> None:
-        """Give TRL an optimiser and a warm-up that live through all updates."""
+    def _scheduled(self, planned: int) -> None:
+        """Give TRL an optimiser and a schedule of the learning rate that live through all updates."""
         trainer, warmup = self._trainer, self.optimisation.warmup_updates
         self._optimizer = trainer.create_optimizer()
-        factor: Callable[[int], float] = lambda step: min(1.0, (step + 1) / (warmup + 1))  # noqa: E731
+        fall = planned if self.optimisation.decay else 0
+
+        def factor(step: int) -> float:
+            return min(1.0, (step + 1) / (warmup + 1)) * (max(0.0, 1 - step / fall) if fall else 1.0)
+
         self._schedule = trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self._optimizer, factor)
         gc.freeze()  # accelerate collects garbage before each step; what is loaded now need not be walked each time
 

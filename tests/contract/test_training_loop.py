@@ -180,7 +180,7 @@ async def test_what_learned_nothing_is_refused_as_unchanged_and_leaves_nothing_l
     engine = ScriptedEngine(answer=lambda _: "always this")
     result = await train(TrainConfig.model_validate(SMALL | {"generated_only": True}), settings(tmp_path, base), engine)
     assert (result.version, result.weights_sha256) == (None, None)
-    assert "unchanged" in json.loads(result.run.report.read_text())["refusal"]
+    assert "no update was made: of 12 groups" in json.loads(result.run.report.read_text())["refusal"]
     assert engine.adapters == {}
     assert Registry(tmp_path / "adapters").versions("memory") == []
 
