@@ -36,8 +36,9 @@ class Sample:
 
 
 def by_length(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples in ascending length, so that neighbours pad to little more than their own length."""
-    return sorted(samples, key=lambda s: (len(s.prompt_ids), len(s.completion_ids)))
+    """The samples in ascending length, so that neighbours pad to little more than their own length, and those of one prompt
+    together, so that it is computed once."""
+    return sorted(samples, key=lambda s: (len(s.prompt_ids), s.prompt_ids, len(s.completion_ids)))
 
 
 def merge_identical(samples: Sequence[Sample]) -> list[Sample]:

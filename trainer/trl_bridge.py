@@ -42,6 +42,7 @@ with warnings.catch_warnings():
 
 from trainer.config import Optimisation
 from trainer.samples import Sample, by_length
+from trainer.shared_prompts import packed
 
 hf_logging.disable_progress_bar()
 # TRL puts only the scored positions through the language-model head where it has Triton, and all of them elsewhere, for fear
@@ -131,8 +132,17 @@ class _RecordedTrainer(GRPOTrainer):
         finally:
             self.use_vllm, self._in_loss = False, None
 
-    def _get_per_token_logps_and_entropies(self, *arguments: Any, **named: Any) -> Any:
-        found = super()._get_per_token_logps_and_entropies(*arguments, **named)
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, *arguments: Any, **named: Any
+    ) -> Any:
+        shared = packed(input_ids, attention_mask, logits_to_keep, dtype=next(model.parameters()).dtype)
+        if shared is None:
+            found = super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, *arguments, **named)
+        else:
+            with self.accelerator.autocast():
+                outputs = model(**shared.inputs(), fused_lm_head=True)
+            entropies = shared.of_calls(outputs.entropy) if named.get("compute_entropy") else None
+            found = shared.of_calls(outputs.log_probs), entropies, None
         if self._in_loss is not None:
             self._correct(self._in_loss, found[0].detach())
         return found

@@ -13,6 +13,7 @@ import torch
 from tests.contract.tiny_model import VOCABULARY, save_tiny_model
 from trainer.config import Optimisation
 from trainer.samples import Sample, merge_identical
+from trainer.shared_prompts import packed
 from trainer.trl_bridge import Learner
 
 
@@ -106,6 +107,37 @@ def test_truncated_importance_sampling_weighs_each_token_by_its_capped_ratio(bas
     assert largest_difference(found, gradients_by_hand(made, calls, cap=None)) > 1e-3
     assert 0 < metrics["importance_truncated"] < 1
     assert metrics["importance_max"] > 2.0
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 4, 32])
+def test_calls_of_one_prompt_are_computed_in_one_row_as_if_each_were_alone(base: Path, tmp_path: Path, rows_per_batch: int) -> None:
+    made = learner(base, tmp_path, importance_cap=2.0, rows_per_batch=rows_per_batch)
+    rng, calls = random.Random(3), samples(made, 4)
+    for first in calls[:3]:
+        for number in range(rng.randrange(1, 5)):
+            completion = tuple(rng.randrange(2, VOCABULARY) for _ in range(rng.randrange(1, 8)))
+            with torch.no_grad():
+                exact = logprobs(made, first.prompt_ids, completion)
+            sampled = tuple(float(value) + rng.gauss(0, 0.5) for value in exact)
+            calls.append(
+                replace(first, completion_ids=completion, logprobs=sampled, trajectory_id=f"s{number}", advantage=rng.uniform(-1, 1))
+            )
+    found, metrics = gradients_of_bridge(made, calls)
+    assert largest_difference(found, gradients_by_hand(made, calls, cap=2.0)) < 1e-5
+    assert metrics["rows"] == len(calls) > 8
+
+
+def test_a_row_holds_the_prompt_once_and_each_call_sees_that_and_itself() -> None:
+    ids = torch.tensor([[0, 5, 6, 7, 8, 0], [0, 5, 6, 9, 0, 0], [4, 5, 6, 7, 8, 3]])
+    mask = torch.tensor([[0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])
+    found = packed(ids, mask, 3, dtype=torch.float32)
+    assert found is not None
+    assert found.input_ids.tolist() == [[5, 6, 7, 8, 6, 9], [4, 5, 6, 7, 8, 3]]
+    assert found.position_ids.tolist() == [[0, 1, 2, 3, 1, 2], [0, 1, 2, 3, 4, 5]]
+    assert (found.attention_mask[0, 0] == 0).tolist()[5] == [True, False, False, False, True, True]
+    predictions = torch.arange(10.0).reshape(2, 5)
+    assert found.of_calls(predictions).tolist() == [[1.0, 2.0, 0.0], [4.0, 0.0, 0.0], [7.0, 8.0, 9.0]]
+    assert packed(ids[1:], mask[1:], 3, dtype=torch.float32) is None
 
 
 def test_rows_that_fill_up_a_batch_change_nothing(base: Path, tmp_path: Path) -> None:
