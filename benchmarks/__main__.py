@@ -15,6 +15,7 @@ from rich.table import Table
 from benchmarks import (
     credit,
     idle_server,
+    iteration,
     maintenance,
     memory_search,
     million,
@@ -34,6 +35,7 @@ from benchmarks.scale import VARIABLE
 BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
     "credit": credit.run,
     "idle": idle_server.run,
+    "iteration": iteration.run,
     "log": trajectory_log.run,
     "maintenance": maintenance.run,
     "memory": memory_search.run,
@@ -47,7 +49,7 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
     "search": search.run,
     "writes": writes.run,
 }
-LONG = frozenset({"credit", "million", "namespaces", "reading", "reading-served", "reading-ways", "search", "writes"})
+LONG = frozenset({"credit", "iteration", "million", "namespaces", "reading", "reading-served", "reading-ways", "search", "writes"})
 """Those that take more than a few minutes: run when they are named, or with `all`."""
 
 
