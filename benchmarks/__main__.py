@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    cost,
     credit,
     idle_server,
     iteration,
@@ -33,6 +34,7 @@ from benchmarks.figure import Figure
 from benchmarks.scale import VARIABLE
 
 BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
+    "cost": cost.run,
     "credit": credit.run,
     "idle": idle_server.run,
     "iteration": iteration.run,
@@ -49,7 +51,7 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
     "search": search.run,
     "writes": writes.run,
 }
-LONG = frozenset({"credit", "iteration", "million", "namespaces", "reading", "reading-served", "reading-ways", "search", "writes"})
+LONG = frozenset({"cost", "credit", "iteration", "million", "namespaces", "reading", "reading-served", "reading-ways", "search", "writes"})
 """Those that take more than a few minutes: run when they are named, or with `all`."""
 
 
