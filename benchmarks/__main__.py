@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    beside_night,
     cost,
     credit,
     idle_server,
@@ -34,6 +35,7 @@ from benchmarks.figure import Figure
 from benchmarks.scale import VARIABLE
 
 BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
+    "beside-night": beside_night.run,
     "cost": cost.run,
     "credit": credit.run,
     "idle": idle_server.run,
@@ -51,7 +53,21 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
     "search": search.run,
     "writes": writes.run,
 }
-LONG = frozenset({"cost", "credit", "iteration", "million", "namespaces", "reading", "reading-served", "reading-ways", "search", "writes"})
+LONG = frozenset(
+    {
+        "beside-night",
+        "cost",
+        "credit",
+        "iteration",
+        "million",
+        "namespaces",
+        "reading",
+        "reading-served",
+        "reading-ways",
+        "search",
+        "writes",
+    }
+)
 """Those that take more than a few minutes: run when they are named, or with `all`."""
 
 

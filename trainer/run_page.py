@@ -160,9 +160,9 @@ def resolved(report: Mapping[str, Any], name: str) -> Any:
 
 
 def number(value: float | None) -> str:
-    """A figure as the page shows it: whole numbers whole, small ones with their power of ten, others with three digits."""
+    """A figure as the page shows it: whole numbers and large ones whole, small ones with their power of ten, others with three digits."""
     if value is None:
         return NOTHING
-    if isinstance(value, int):
-        return str(value)
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:.0f}"
     return f"{value:.1e}" if value and abs(value) < 5e-4 else f"{value:.3f}"
