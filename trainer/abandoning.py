@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from recollect.errors import Conflict, NotFound
-from recollect.log_cursor import give_back
+from recollect.log_cursor import give_back, taken_by
 from recollect.log_redact import redacted_ids
 from recollect.policy import Policy
 from recollect.retired import hashes_of
@@ -42,7 +42,8 @@ async def unload_forgotten(home: Path, engine: Engine) -> None:
 
 def _marked(home: Path) -> list[RunFolder]:
     folders = [RunFolder(path) for path in sorted((home / "runs").glob("*/"))]
-    return [folder for folder in folders if (folder.path / FORGOTTEN).is_file() and not folder.finished and folder.candidates.is_dir()]
+    dead = [folder for folder in folders if (folder.path / FORGOTTEN).is_file() and not folder.finished]
+    return [folder for folder in dead if folder.candidates.is_dir() or taken_by(home / "trajectories", folder.id) is not None]
 
 
 async def _unload(folder: RunFolder, engine: Engine) -> None:

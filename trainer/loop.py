@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from recollect.errors import NotFound
 from recollect.log_redact import redacted_ids
 from recollect.manifest import Fingerprint, Manifest
 from recollect.memory import LOCAL_TENANT
@@ -113,19 +115,20 @@ async def train(
         await asyncio.to_thread(learner.restore, checkpoint[1])
     else:
         folder.save_tasks(tasks)
-    folder.save_config(config, settings, pool=pool, parent=parent.version, replaces=parent.replaces, window=learner.window)
+    if resume is None:
+        folder.save_config(config, settings, pool=pool, parent=parent.version, replaces=parent.replaces, window=learner.window)
     if not config.generated_only:
         await asyncio.to_thread(take_logged, home, folder.id, log, alias, pool)
 
     agents = build_agents(settings.agents, settings.prompt_pack, [settings.home / "agents"])
     others = frozen_aliases(alias, [agents[name] for name in {task.agent for task in (*tasks.training, *tasks.held_out)}])
     done = checkpoint[0] if checkpoint else 0
-    recorded = await asyncio.to_thread(Recorded, folder.rollouts, lambda stage: not stage.isdigit() or int(stage) > done)
     async with (
         opened_store(store, settings) as memory,
         frozen_policies(engine, registry, others, pool=pool, run_id=folder.id) as frozen,
         opened_judge(config.judge, home / VERDICTS) as judge,
     ):
+        recorded = await asyncio.to_thread(Recorded, folder.rollouts, lambda stage: not stage.isdigit() or int(stage) > done)
         candidates = Candidates(engine, learner, folder.candidates, alias=alias, run_id=folder.id)
         rollouts = Rollouts(engine, memory, agents, config.concurrency, config.rewards, config.scoring, judge, frozen)
         parts = (folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, recorded, until, listen)
@@ -152,7 +155,8 @@ async def train(
             # What was forgotten while the run wrote is blanked by the run: nobody else can write its open segment.
             await asyncio.to_thread(forget_in_run, home, folder.path, hashes_of(redacted_ids(home / "trajectories")))
     if not config.generated_only:
-        await asyncio.to_thread(release_logged, home, folder.id, log, alias)
+        with suppress(NotFound):  # it was given back, because some of it was forgotten meanwhile
+            await asyncio.to_thread(release_logged, home, folder.id, log, alias)
     seconds = time.perf_counter() - started
     measured = (before.held_out, after.held_out, difference)
     result = TrainResult(folder, alias, manifest, verdict, *measured, run.tasks, found.iterations, seconds, weights)
@@ -173,7 +177,11 @@ async def _without_answerable(run: Run, policy: Policy) -> Run:
 
 
 async def _measured(run: Run, policy: Policy, stage: Literal["before", "after"]) -> Measured:
-    """Fingerprint, held-out accuracy and canaries, with the same seeds before and after."""
+    """Fingerprint, held-out accuracy and canaries, with the same seeds before and after.
+
+    What is recorded afterwards is of these updates: a run that ended early for want of time may go on when it is resumed.
+    """
+    place = stage if stage == "before" else f"after-{run.learner.updates}"
     known = await fingerprint(run.engine, policy)
     total, done = len(run.tasks.held_out) * (run.config.samples_per_task + 1), 0
 
@@ -183,7 +191,7 @@ async def _measured(run: Run, policy: Policy, stage: Literal["before", "after"])
         run.listen(Progress(stage, done, total))
 
     held_out = await evaluate(
-        run.rollouts_of(stage),
+        run.rollouts_of(place),
         run.tasks.held_out,
         policy,
         samples_per_task=run.config.samples_per_task,
@@ -192,7 +200,7 @@ async def _measured(run: Run, policy: Policy, stage: Literal["before", "after"])
         seed=run.config.seed,
         progress=count,
     )
-    failed = await canaries_failed(run, policy, stage)
+    failed = await canaries_failed(run, policy, place)
     return Measured(held_out=held_out, canaries_failed=failed, fingerprint=known)
 
 

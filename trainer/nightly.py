@@ -61,7 +61,7 @@ def nightly(
 def new_tasks(config: TrainConfig, settings: Settings, when: NightlySettings) -> tuple[LogInput, int]:
     """What of the log is new to the policy, and how many tasks it gives. Raises NothingToDo if those are too few."""
     log = read_logged(settings.home, config.policy or settings.agents.policy)
-    number = tasks_of_log(config, settings, log).figures["new_tasks"]
+    number = tasks_of_log(config, settings, log).figures.get("new_tasks", 0)
     if number < when.min_tasks and not config.generated_only:
         raise NothingToDo(f"nothing to do: {number} new tasks in the log, {when.min_tasks} are needed (min_tasks)")
     return log, number

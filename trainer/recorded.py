@@ -1,8 +1,8 @@
 """The rollouts of a run on disk, `<run>/rollouts/`: each is written when it arrives, so that a run which died repeats none of them.
 
 A log like that of trajectories. An event's id is `<stage>/<place of the task>/<sibling>`; stages are `closed_book`, `before`, the
-numbers of the iterations, and `after`. One that failed is written when its stage is over, if not all did: a run that goes on after
-an engine died tries it again.
+numbers of the iterations, and `after-<updates>`. One that failed is written when its stage is over, if not all did: a run that goes
+on after an engine died tries it again.
 """
 
 from __future__ import annotations

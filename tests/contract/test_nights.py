@@ -28,6 +28,7 @@ from trainer.config import TrainConfig
 from trainer.nightly import FAILED, NOTHING, PUBLISHED, REFUSED, Night, estimate, nightly
 from trainer.nightly_settings import NightlySettings
 from trainer.progress import Listener, silent
+from trainer.recorded import rollouts
 from trainer.resuming import run_folders, unfinished_ids
 
 CONFIG = TrainConfig.model_validate(GATED | {"gate": {"regression_tasks": 4, "min_own_tasks": 3}})
@@ -174,3 +175,29 @@ def test_the_cost_is_estimated_by_what_earlier_runs_took() -> None:
     config = TrainConfig.model_validate({"iterations": 10, "tasks_per_iteration": 4, "group_size": 4, "held_out_tasks": 8})
     found = estimate(config, [{"seconds": 120.0, "rollouts": 100, "answers": 20}, {"seconds": 60.0, "rollouts": 100, "answers": 20}])
     assert found == {"rollouts": 160, "held_out_answers": 80, "minutes": 3.0, "earlier_runs": 2}
+
+
+def test_a_night_that_ran_out_of_time_and_died_while_it_measured_is_measured_anew(base: Path, tmp_path: Path) -> None:
+    write_log(tmp_path, 16)
+    chosen, config = settings(tmp_path, base), CONFIG.model_copy(update={"iterations": 60})
+    dying, asked = learning(), 0
+    answer = dying.answer
+
+    def dies(call: ScriptedCall) -> str:
+        nonlocal asked
+        asked += call.policy.adapter is not None and call.sampling.seed is not None  # an answer to a held-out task
+        if asked > 5:
+            raise EngineUnavailable("the engine is gone")
+        return answer(call)
+
+    dying.answer = dies
+    soon = NightlySettings(min_tasks=2, nice=0, max_minutes=0.01)
+    assert night(chosen, dying, soon, config).code == FAILED
+    [run] = unfinished_ids(tmp_path)
+    early = len(run_folders(tmp_path)[0].written_metrics())
+    done = night(chosen, learning())
+    assert (done.code, done.resumed) == (PUBLISHED, run)
+    assert done.result is not None
+    assert early < len(done.result.iterations) == 60
+    stages = {one.stage for one in rollouts(run_folders(tmp_path)[0].rollouts) if one.stage.startswith("after")}
+    assert len(stages) <= 2
