@@ -15,7 +15,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +28,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
-from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import logging as hf_logging
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -40,6 +39,7 @@ with warnings.catch_warnings():
     from trl.trainer.grpo_trainer import GRPOTrainer
     from trl.trainer.utils import RepeatSampler
 
+from trainer import lora_weights
 from trainer.config import Optimisation
 from trainer.samples import Sample, by_length
 from trainer.shared_prompts import packed
@@ -189,7 +189,7 @@ class Learner:
         )
         self._trainer.remove_callback(PrinterCallback)
         self._trainer.remove_callback(ProgressCallback)
-        self._first = {name: p.detach().clone() for name, p in self._trained()}
+        self._first = lora_weights.kept(self.model)
         self._scheduled(planned)
 
     @property
@@ -229,43 +229,11 @@ class Learner:
 
     def largest_change(self) -> float:
         """Of all adapted weight matrices the largest ratio of the change's Frobenius norm to that of the matrix."""
-        found = [0.0]
-        for module in self.model.modules():
-            if isinstance(module, LoraLayer) and "default" in module.lora_A:
-                down, up, matrix = (_weight(part) for part in (module.lora_A["default"], module.lora_B["default"], module.get_base_layer()))
-                squared = ((up.T @ up) * (down @ down.T)).sum().clamp(min=0)  # of the product, without making it
-                found.append(float(module.scaling["default"] * squared.sqrt() / matrix.norm()))
-        return max(found)
+        return lora_weights.largest_change(self.model)
 
-    def divergence(self, samples: Sequence[Sample], *, most: int = 64) -> float:
-        """The mean divergence (k3, nats a token) from the model that the run began with, on at most `most` of the samples."""
-        ordered = by_length(samples)
-        chosen = ordered[:: max(1, len(ordered) // most)][:most]
-        now = [self._logprobs(sample) for sample in chosen]
-        learned = {name: p.detach().clone() for name, p in self._trained()}
-        self._put(self._first)
-        try:
-            first = [self._logprobs(sample) for sample in chosen]
-        finally:
-            self._put(learned)
-        difference = torch.cat([before - after for before, after in zip(first, now, strict=True)]).clamp(max=20.0)
-        return float((difference.exp() - 1 - difference).mean())
-
-    def _logprobs(self, sample: Sample) -> torch.Tensor:
-        """Of the completion's tokens, at the temperature of rollouts."""
-        ids = torch.tensor([[*sample.prompt_ids, *sample.completion_ids]], device=self.model.device)
-        count = len(sample.completion_ids)
-        with torch.no_grad():
-            logits = self.model(input_ids=ids, logits_to_keep=count + 1).logits[0, :-1].float() / self.optimisation.temperature
-        return logits.log_softmax(-1).gather(1, ids[0, -count:, None])[:, 0]
-
-    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
-        return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
-
-    def _put(self, values: Mapping[str, torch.Tensor]) -> None:
-        with torch.no_grad():
-            for name, parameter in self._trained():
-                parameter.copy_(values[name])
+    def divergence(self, samples: Sequence[Sample]) -> float:
+        """The mean divergence (k3, nats a token) from the model that the run began with, on some of the samples."""
+        return lora_weights.divergence(self.model, self._first, samples, temperature=self.optimisation.temperature)
 
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's format, as safetensors."""
@@ -275,7 +243,7 @@ class Learner:
         """Write all that later updates depend on, all at once: what is trained, the optimiser, the warm-up, the count of updates."""
         state = {
             "updates": self.updates,
-            "parameters": {name: p.detach() for name, p in self._trained()},
+            "parameters": lora_weights.kept(self.model),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
         }
@@ -288,9 +256,9 @@ class Learner:
     def restore(self, file: Path) -> None:
         """Go on from the checkpoint of a learner with the same base, parent and optimisation. Raises OSError, ValueError for another's."""
         state = torch.load(file, map_location=self.model.device, weights_only=True)
-        if dict(self._trained()).keys() != state["parameters"].keys():
+        if lora_weights.trained(self.model).keys() != state["parameters"].keys():
             raise ValueError(f"{file} is the checkpoint of another model or of other optimisation.targets")
-        self._put(state["parameters"])
+        lora_weights.put(self.model, state["parameters"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         self.updates = state["updates"]
@@ -306,10 +274,6 @@ class Learner:
 
         self._schedule = trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self._optimizer, factor)
         gc.freeze()  # accelerate collects garbage before each step; what is loaded now need not be walked each time
-
-
-def _weight(module: torch.nn.Module) -> torch.Tensor:
-    return cast(torch.Tensor, module.weight).detach().float()
 
 
 def _lora(optimisation: Optimisation) -> LoraConfig:

@@ -6,9 +6,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 
 from tests.contract.tiny_model import VOCABULARY, save_tiny_model
 from trainer.config import Optimisation
@@ -220,3 +222,44 @@ def test_a_saved_adapter_is_where_a_new_learner_begins(base: Path, tmp_path: Pat
 def test_an_update_without_samples_is_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one sample"):
         learner(base, tmp_path).update([])
+
+
+def test_a_checkpoint_makes_the_updates_that_follow_the_same_byte_for_byte(base: Path, tmp_path: Path) -> None:
+    settings = {"learning_rate": 1e-3, "max_grad_norm": 1.0, "decay": True, "threads": 1}
+    made = learner(base, tmp_path, **settings)
+    calls = samples(made)
+    made.update(calls)
+    made.checkpoint(tmp_path / "c.pt")
+    made.update(calls[:5])
+    again = learner(base, tmp_path, **settings)
+    again.restore(tmp_path / "c.pt")
+    again.update(calls[:5])
+    assert again.updates == 2
+    assert all(torch.equal(one, other) for one, other in zip(made.parameters, again.parameters, strict=True))
+    other = learner(base, tmp_path, targets=["q_proj"])
+    with pytest.raises(ValueError, match="another model"):
+        other.restore(tmp_path / "c.pt")
+
+
+def test_how_much_an_adapter_changes_a_matrix_is_the_ratio_of_their_norms(base: Path, tmp_path: Path) -> None:
+    made = learner(base, tmp_path)
+    layers: list[Any] = [module for module in made.model.modules() if isinstance(module, LoraLayer)]
+    ratios = [float((layer.get_delta_weight("default").norm() / layer.get_base_layer().weight.norm()).detach()) for layer in layers]
+    assert made.largest_change() == pytest.approx(max(ratios), rel=1e-4)
+
+
+def test_the_divergence_is_from_where_the_run_began_and_leaves_the_weights_as_they_are(base: Path, tmp_path: Path) -> None:
+    made = Learner(str(base), Optimisation.model_validate({"rank": 4, "alpha": 8}), output=tmp_path)
+    calls = samples(made)
+    assert made.divergence(calls) == pytest.approx(0, abs=1e-7)
+    began = torch.cat([logprobs(made, call.prompt_ids, call.completion_ids).detach() for call in calls])
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in made.model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    learned = torch.cat([logprobs(made, call.prompt_ids, call.completion_ids).detach() for call in calls])
+    ratio = began - learned
+    assert made.divergence(calls) == pytest.approx(float((ratio.exp() - 1 - ratio).mean()), rel=1e-3)
+    after = torch.cat([logprobs(made, call.prompt_ids, call.completion_ids).detach() for call in calls])
+    assert torch.equal(after, learned)
