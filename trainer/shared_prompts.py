@@ -40,6 +40,14 @@ class Packed:
         return {name: getattr(self, name) for name in ("input_ids", "position_ids", "attention_mask", "labels")}
 
 
+def shareable(config: Any) -> bool:
+    """Whether a model of this configuration (of transformers) parts calls by the mask alone: not if a layer looks at a window of
+    tokens or keeps a state, nor if its attention takes no mask of its own."""
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    windowed = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
+    return layers == {"full_attention"} and not windowed and getattr(config, "_attn_implementation", None) in ("sdpa", "eager")
+
+
 def packed(input_ids: torch.Tensor, mask: torch.Tensor, num_completion: int, *, dtype: torch.dtype) -> Packed | None:
     """Pack B calls: prompts are padded on the left, completions (the last `num_completion` columns) on the right; `mask` is 0 for padding.
 

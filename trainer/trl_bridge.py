@@ -42,7 +42,7 @@ with warnings.catch_warnings():
 from trainer import lora_weights
 from trainer.config import Optimisation
 from trainer.samples import Sample, by_length
-from trainer.shared_prompts import packed
+from trainer.shared_prompts import packed, shareable
 
 hf_logging.disable_progress_bar()
 # TRL puts only the scored positions through the language-model head where it has Triton, and all of them elsewhere, for fear
@@ -135,7 +135,8 @@ class _RecordedTrainer(GRPOTrainer):
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, *arguments: Any, **named: Any
     ) -> Any:
-        shared = packed(input_ids, attention_mask, logits_to_keep, dtype=next(model.parameters()).dtype)
+        plain = shareable(self.accelerator.unwrap_model(model).config) and not named.get("compute_aux_loss")
+        shared = packed(input_ids, attention_mask, logits_to_keep, dtype=next(model.parameters()).dtype) if plain else None
         if shared is None:
             found = super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, *arguments, **named)
         else:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from peft.tuners.lora import LoraLayer
 from tests.contract.tiny_model import VOCABULARY, save_tiny_model
 from trainer.config import Optimisation
 from trainer.samples import Sample, merge_identical
-from trainer.shared_prompts import packed
+from trainer.shared_prompts import packed, shareable
 from trainer.trl_bridge import Learner
 
 
@@ -140,6 +141,22 @@ def test_a_row_holds_the_prompt_once_and_each_call_sees_that_and_itself() -> Non
     predictions = torch.arange(10.0).reshape(2, 5)
     assert found.of_calls(predictions).tolist() == [[1.0, 2.0, 0.0], [4.0, 0.0, 0.0], [7.0, 8.0, 9.0]]
     assert packed(ids[1:], mask[1:], 3, dtype=torch.float32) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "shared"),
+    [
+        ({"_attn_implementation": "sdpa"}, True),
+        ({"_attn_implementation": "sdpa", "layer_types": ["full_attention"] * 2, "sliding_window": None}, True),
+        ({"_attn_implementation": "sdpa", "sliding_window": 4096, "use_sliding_window": False}, True),
+        ({"_attn_implementation": "sdpa", "sliding_window": 4096}, False),
+        ({"_attn_implementation": "sdpa", "layer_types": ["full_attention", "sliding_attention"]}, False),
+        ({"_attn_implementation": "sdpa", "layer_types": ["linear_attention", "full_attention"]}, False),
+        ({"_attn_implementation": "flash_attention_2"}, False),
+    ],
+)
+def test_prompts_are_shared_only_where_a_mask_parts_the_calls(config: dict[str, Any], shared: bool) -> None:
+    assert shareable(SimpleNamespace(**config)) is shared
 
 
 def test_rows_that_fill_up_a_batch_change_nothing(base: Path, tmp_path: Path) -> None:
