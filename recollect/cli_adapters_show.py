@@ -10,19 +10,21 @@ from datetime import timedelta
 from typing import Annotated, Any, cast
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
 from recollect.adapter_story import DAY, shown_gain
 from recollect.cli_client import running_url
 from recollect.cli_screen import Screen
-from recollect.errors import InvalidRequest, NotFound
+from recollect.errors import AdapterRefused, Conflict, InvalidRequest, NotFound
 from recollect.invocation import Invocation
 from recollect.manifest import Manifest
 from recollect.memory import LOCAL_TENANT
 from recollect.quarantine import QUARANTINE, quarantined
 from recollect.registry import MANIFEST, Registry
 from recollect.retired import Retired
+from recollect.train_lock import trainer_absent
 from recollect.trajectory import now
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -70,10 +72,19 @@ def gc(
     The current version and what it was trained from stay. A running server deletes what it has loaded after it has let go of it.
     """
     registry, served = _registry(ctx), running_url(ctx) is not None
+    with trainer_absent(registry.root.parent) as absent:
+        if not absent:
+            raise Conflict("a trainer runs on this home, and may need what would go; wait for it to end")
+        told = _collected(registry, keep, timedelta(days=days), served=served, dry=dry)
+    typer.echo("\n".join(told) or "nothing to delete")
+
+
+def _collected(registry: Registry, keep: int, age: timedelta, *, served: bool, dry: bool) -> list[str]:
+    """Delete, unless `dry`; a line for each. What a server has loaded it deletes itself."""
     told: list[str] = []
     for policy in registry.known():
         old = collectable(registry, policy, keep)
-        expired = [one.run_id for one in quarantined(registry, policy) if now() - one.at >= timedelta(days=days)]
+        expired = [one.run_id for one in quarantined(registry, policy) if now() - one.at >= age]
         told += [f"{policy}@v{version}" for version in old] + [f"{policy}@run{run_id}" for run_id in expired]
         if dry:
             continue
@@ -82,7 +93,8 @@ def gc(
             registry.drop_weights(policy, version)
         for run_id in expired:
             shutil.rmtree(registry.root / LOCAL_TENANT / policy / QUARANTINE / run_id)
-    typer.echo("\n".join([f"{'would delete' if dry else 'deleted'} the weights of {name}" for name in told]) or "nothing to delete")
+    verb = "would delete" if dry else "deleted"
+    return [f"{verb} the weights of {name}" for name in told]
 
 
 def collectable(registry: Registry, policy: str, keep: int) -> list[int]:
@@ -103,7 +115,10 @@ def found(registry: Registry, name: str) -> Manifest:
     if match["run"]:
         if match["run"] not in [one.run_id for one in quarantined(registry, policy)]:
             raise NotFound(f"no candidate of run {match['run']} is in quarantine", param="name", code="adapter_not_found")
-        return Manifest.model_validate_json((registry.root / LOCAL_TENANT / policy / QUARANTINE / match["run"] / MANIFEST).read_bytes())
+        try:
+            return Manifest.model_validate_json((registry.root / LOCAL_TENANT / policy / QUARANTINE / match["run"] / MANIFEST).read_bytes())
+        except (FileNotFoundError, ValidationError) as exc:
+            raise AdapterRefused(f"{name}: its {MANIFEST} cannot be read", param="name") from exc
     version = int(match["version"]) if match["version"] else registry.current(policy)
     if version is None:
         raise NotFound(f"{policy} answers with the base model; name a version", param="name", code="adapter_not_found")

@@ -125,10 +125,14 @@ def runs(root: Path, *, pool: str, policy: str) -> list[Taken]:
     return [_load(path) for path in sorted((root / FOLDER / pool / policy).glob("*.json"))]
 
 
+def all_taken(root: Path) -> list[Taken]:
+    """What each run of any policy took."""
+    return [_load(path) for path in sorted((root / FOLDER).glob("*/*/*.json"))]
+
+
 def held(root: Path) -> set[str]:
     """Segments that a run which has not finished will read again when it is resumed."""
-    taken = [_load(path) for path in (root / FOLDER).glob("*/*/*.json")]
-    return {name for one in taken if not one.finished for name in one.window.fresh}
+    return {name for one in all_taken(root) if not one.finished for name in one.window.fresh}
 
 
 def _read(root: Path, window: Window | None, passed: dict[str, int], is_fresh: Callable[[Placed], bool]) -> WindowContents:

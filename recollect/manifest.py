@@ -43,7 +43,7 @@ class Manifest(Record):
     trajectory_ids: list[str] = Field(default_factory=list[str])
     """sha256 of the ids of the logged trajectories that tasks were made from, in hex."""
     batches: list[str] = Field(default_factory=list[str])
-    """sha256 of the batch of each update, in their order: what `recollect train --rebuild` makes again of the recorded rollouts."""
+    """sha256 of the batch of each update, in their order: what `recollect runs rebuild` makes again of the recorded rollouts."""
     num_logged_tasks: int = 0
     num_generated_tasks: int = 0
     configuration: dict[str, Any] = Field(default_factory=dict[str, Any])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -67,7 +67,7 @@ def quarantined(registry: Registry, policy: str, pool: str = LOCAL_TENANT) -> li
         try:
             refusal = Refusal.model_validate_json((folder / REASON).read_bytes())
         except (FileNotFoundError, ValidationError):
-            refusal = Refusal(reasons=[f"its {REASON} cannot be read"])
+            refusal = Refusal(at=datetime.fromtimestamp(folder.stat().st_mtime, UTC), reasons=[f"its {REASON} cannot be read"])
         found.append(refusal.model_copy(update={"run_id": folder.name}))
     return sorted(found, key=lambda one: one.at)
 
@@ -78,6 +78,9 @@ def drop_quarantined(registry: Registry, hashes: AbstractSet[str], affected: Map
     if not hashes:
         return dropped
     for policy in registry.known(pool):
+        with registry.writing(policy, pool) as home:
+            for leftover in (home / QUARANTINE).glob(".*.tmp"):  # of a process that was killed while it put one aside
+                shutil.rmtree(leftover)
         for folder in _folders(registry, policy, pool):
             if _learned(folder, hashes, affected.get(policy, {})):
                 shutil.rmtree(folder)

@@ -6,21 +6,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from recollect.errors import NotFound
-from recollect.log_cursor import give_back
-from recollect.log_read import placed_events
+from recollect.log_cursor import give_back, taken_by
+from recollect.log_read import placed_events, refuse
 from recollect.log_redact import redact
+from recollect.registry import Registry
 
 FORGOTTEN = "forgotten.json"
 """In the folder of a run that learned from something forgotten: if it is not finished, it cannot go on."""
 PARTS = ("logged", "generated", "held_out", "answerable")
 """Of `tasks.json`: the lists of tasks."""
-TASKS, ROLLOUTS, REPORT, CHECKPOINTS = "tasks.json", "rollouts", "report.json", "checkpoint-*.pt"
+TASKS, ROLLOUTS, REPORT, REPLAYED = "tasks.json", "rollouts", "report.json", "replayed"
 
 
 def forget_in_runs(home: Path, hashes: AbstractSet[str], *, training: bool) -> list[str]:
@@ -42,27 +42,34 @@ def forget_in_runs(home: Path, hashes: AbstractSet[str], *, training: bool) -> l
 
 
 def forget_in_run(home: Path, run: Path, hashes: AbstractSet[str]) -> bool:
-    """Blank the rollouts of a run that nobody writes; True if there were some.
+    """Blank the rollouts of a run that nobody writes; True if some were not blank.
 
-    Of one that did not come to its end what it learned goes too, and what it took of the log is new again.
-
-    Raises Conflict if it is still being written, CorruptLog: what cannot be read cannot be said to hold nothing.
+    Weights of a replay go too. Of a run that did not come to its end goes what it learned, and what it took of the log is new again,
+    unless it has published. Raises Conflict if it is still being written, CorruptLog: what cannot be read cannot be said to hold nothing.
     """
     tasks, root = _made_of(run, hashes), run / ROLLOUTS
-    recorded = {
-        one.event.trajectory_id
-        for one in placed_events(root, lambda _: None)
-        if one.event.kind == "trajectory" and one.event.body["session"] in tasks
-    }
-    if not recorded:
+    if not tasks:
         return False
     _mark(run, tasks)
+    recorded = {
+        one.event.trajectory_id
+        for one in placed_events(root, refuse)
+        if one.event.kind == "trajectory" and one.event.body["session"] in tasks
+    }
+    blanked = redact(root, recorded)
+    shutil.rmtree(run / REPLAYED, ignore_errors=True)
     if not (run / REPORT).is_file():
-        for file in run.glob(CHECKPOINTS):
+        for file in (*run.glob("checkpoint-*.pt"), *run.glob(".checkpoint-*")):
             file.unlink()
-        with suppress(NotFound):
-            give_back(home / "trajectories", run.name)
-    return redact(root, recorded) > 0
+        _give_back(home, run.name)
+    return blanked > 0
+
+
+def _give_back(home: Path, run_id: str) -> None:
+    taken = taken_by(home / "trajectories", run_id)
+    if taken is None or taken.finished or Registry(home / "adapters").of_run(taken.policy, run_id, taken.pool) is not None:
+        return
+    give_back(home / "trajectories", run_id)
 
 
 def _made_of(run: Path, hashes: AbstractSet[str]) -> set[str]:

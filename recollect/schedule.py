@@ -59,7 +59,9 @@ def crontab_with(before: str, schedule: Schedule | None, name: str) -> str:
 def set_in_crontab(schedule: Schedule, *, remove: bool = False) -> None:
     """Put the line into the user's crontab, in place of an earlier one of the home. Raises ConfigurationError."""
     listed = _run("crontab", "-l", check=False)
-    before = listed.stdout if listed.returncode == 0 else ""  # a user without a crontab has none to list
+    if listed.returncode and "no crontab" not in listed.stderr.lower():
+        raise ConfigurationError(f"crontab -l failed: {listed.stderr.strip() or listed.returncode}; nothing was changed", param="by")
+    before = listed.stdout if listed.returncode == 0 else ""
     _run("crontab", "-", text=crontab_with(before, None if remove else schedule, schedule.name))
 
 

@@ -38,7 +38,7 @@ class Candidates:
         the newest candidate, and let go of those that it had loaded when it died."""
         if parent is not None or self._learner.updates:
             await self._load()
-        for leftover in sorted(self._folder.glob("*@*")):
+        for leftover in sorted(self._folder.glob("[!.]*@*")):
             if leftover.name != self.policy.name:
                 await self._let_go(Policy.parse(leftover.name, base=self._engine.base))
         return self.policy
@@ -62,9 +62,9 @@ class Candidates:
         await self._let_go(before)
 
     async def close(self) -> None:
-        """Unload the newest one. Its files stay."""
-        if self.policy.adapter is not None:
-            await self._engine.unload_adapter(self.policy)
+        """Unload all that may be loaded: one whose loading was broken off, too. Their files stay."""
+        for folder in sorted(self._folder.glob("[!.]*@*")):
+            await self._engine.unload_adapter(Policy.parse(folder.name, base=self._engine.base))
 
     async def _let_go(self, policy: Policy) -> None:
         if policy.adapter is None:

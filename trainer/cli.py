@@ -17,6 +17,7 @@ from rich.progress import Progress as Bars
 from recollect.cli_adapters import parsed
 from recollect.errors import ConfigurationError, InvalidRequest
 from recollect.invocation import Invocation
+from recollect.memory import LOCAL_TENANT
 from recollect.registry import Registry
 from recollect.settings import Settings, override, parse, read_file
 from recollect.train_lock import exclusive
@@ -104,7 +105,9 @@ def trained(
         blank_forgotten(settings.home)
         log = resume.log if resume else read_logged(settings.home, chosen.policy or settings.agents.policy)
         tasks_of_log(chosen, settings, log)
-        return run_of(chosen, settings, engine_url, log, shown, replaces=replaces, resume=resume)
+        return run_of(
+            chosen, settings, engine_url, log, shown, pool=resume.pool if resume else LOCAL_TENANT, replaces=replaces, resume=resume
+        )
 
 
 def _unfinished(

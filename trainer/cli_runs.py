@@ -16,7 +16,7 @@ from recollect.settings import Settings
 from recollect.train_lock import exclusive
 from trainer.abandoning import abandon
 from trainer.replaying import Compared, compared, replayed
-from trainer.resuming import found, run_folders, why_not
+from trainer.resuming import configuration, found, run_folders, saved_config, why_not
 from trainer.running_engine import running_engine
 
 DIFFERS = 1
@@ -77,6 +77,9 @@ def replay(settings: Settings, run: str, *, as_json: bool) -> None:
     _show(rows, as_json=as_json, empty=f"run {run} has made no update")
     same = "the run is not finished" if recorded is None else "as the run's own" if recorded == last else f"the run's own: {recorded}"
     Console(stderr=True, highlight=False).print(f"weights {last}, {same}")
+    one_thread = configuration(saved_config(folder)).optimisation.threads == 1
+    if len(done) < len(folder.written_metrics()) or (one_thread and recorded is not None and recorded != last):
+        raise typer.Exit(DIFFERS)
     _exit([row for row, _ in done])
 
 

@@ -47,7 +47,7 @@ class Evaluation(Frozen):
 
 
 class Difference(NamedTuple):
-    """A mean difference (after minus before) with its 95 % interval, over `num_pairs` tasks scored in both."""
+    """A mean difference (after minus before) with its interval, over `num_pairs` tasks scored in both."""
 
     mean: float
     low: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from recollect.errors import ConfigurationError
@@ -24,25 +24,27 @@ def frozen_aliases(learner: str, agents: Iterable[Agent]) -> frozenset[str]:
 
 @asynccontextmanager
 async def frozen_policies(
-    engine: Engine, registry: Registry, aliases: Collection[str], *, pool: str, run_id: str
+    engine: Engine, registry: Registry, versions: Mapping[str, int | None], *, pool: str, run_id: str
 ) -> AsyncGenerator[dict[str, Policy]]:
-    """By alias its current version; the base model where none was published.
+    """By alias the policy of its version; the base model for None.
 
     A version is loaded under a name of the run's own, `<alias>@run<id>.<version>`, and unloaded at the end: the published name
     is the server's, which may unload it at any time. Raises AdapterRefused, EngineError.
     """
     frozen: dict[str, Policy] = {}
     try:
-        for alias in sorted(aliases):
-            version = await asyncio.to_thread(registry.current, alias, pool)
-            frozen[alias] = Policy(base=engine.base)
+        for alias, version in sorted(versions.items()):
+            frozen[alias] = frozen_policy(engine.base, alias, version, run_id)
             if version is not None:
                 await asyncio.to_thread(registry.verify, alias, version, pool)
-                policy = Policy(base=engine.base, adapter=alias, candidate=f"{run_id}.{version}")
-                await engine.load_adapter(policy, str(registry.path(alias, version, pool).resolve()))
-                frozen[alias] = policy
+                await engine.load_adapter(frozen[alias], str(registry.path(alias, version, pool).resolve()))
         yield frozen
     finally:
         for policy in frozen.values():
             if policy.adapter is not None:
                 await engine.unload_adapter(policy)
+
+
+def frozen_policy(base: str, alias: str, version: int | None, run_id: str) -> Policy:
+    """What a run calls a version that it does not train; None: the base model."""
+    return Policy(base=base) if version is None else Policy(base=base, adapter=alias, candidate=f"{run_id}.{version}")

@@ -11,6 +11,8 @@ from trainer.evaluate import Difference, Evaluation, paired_difference
 from trainer.gate_settings import GateSettings
 
 OWN_LEVEL = 0.9
+FAILING_MARGIN = 0.01
+"""How much larger a share of the held-out answers may fail than of the parent's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,8 @@ def decide(
     pooled = paired_difference(before.sampled, after.sampled, seed=seed)
     apart = paired_difference(_at(before, own), _at(after, own), seed=seed, level=OWN_LEVEL)
     num_own = apart.num_pairs if apart else 0
-    reasons = [*_pooled(pooled), *_checked(settings, checks)]
-    said: list[str] = []
+    reasons = [*_pooled(pooled), *_failing(before, after), *_checked(settings, checks)]
+    said = [f"its {name} could not be measured" for name in ("norm", "divergence") if getattr(checks, name) is None]
     if apart is None or num_own < settings.min_own_tasks:
         said.append(f"{num_own} own held-out tasks are too few to be judged by themselves ({settings.min_own_tasks} are needed)")
     elif apart.low < -settings.own_margin:
@@ -79,11 +81,20 @@ def _pooled(pooled: Difference | None) -> list[str]:
     return [] if pooled.low > 0 else [f"not better for certain: {_interval(pooled, 0.95)} over {pooled.num_pairs} held-out tasks"]
 
 
+def _failing(before: Evaluation, after: Evaluation) -> list[str]:
+    """What fails is not scored: a candidate that broke on hard tasks would look better without them."""
+    answers = len(after.tasks) * (after.samples_per_task + 1)
+    if after.num_errors - before.num_errors <= FAILING_MARGIN * answers:
+        return []
+    return [f"{after.num_errors} of {answers} held-out answers failed, of its parent's {before.num_errors}"]
+
+
 def _checked(settings: GateSettings, checks: Checks) -> list[str]:
     reasons: list[str] = []
-    if checks.norm is not None and checks.norm > settings.max_norm:
+    # Written so that what is no number is refused too
+    if checks.norm is not None and not checks.norm <= settings.max_norm:
         reasons.append(f"the adapter changes a weight matrix by {checks.norm:.2f} of its norm, gate.max_norm is {settings.max_norm:g}")
-    if checks.divergence is not None and checks.divergence > settings.max_divergence:
+    if checks.divergence is not None and not checks.divergence <= settings.max_divergence:
         said = f"it diverges from its parent by {checks.divergence:.2f} nats a token"
         reasons.append(f"{said}, gate.max_divergence is {settings.max_divergence:g}")
     worse = checks.canaries_failed_after - checks.canaries_failed_before

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from recollect.errors import CorruptLog
 from recollect.policy import Policy
 from trainer.batches import rebuilt
 from trainer.canaries import canaries, num_failed
@@ -43,7 +44,7 @@ async def judged(run: Run, before: Measured, after: Measured, learned: Learned) 
     if why := unchanged(after.fingerprint, before.fingerprint):
         return Verdict(why)
     if config.publish == "gate":
-        checks = await asyncio.to_thread(_checks, run, before, after, samples)
+        checks = await asyncio.to_thread(_checks, run, before, after, samples, len(iterations))
         decision = decide(config.gate, run.tasks.held_out, before.held_out, after.held_out, checks, seed=config.seed)
         return Verdict("; ".join(decision.reasons) or None, keep=True, gate=decision.figures)
     difference = paired_difference(before.held_out.sampled, after.held_out.sampled, seed=config.seed)
@@ -62,9 +63,9 @@ def _untaught(iterations: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _checks(run: Run, before: Measured, after: Measured, samples: Sequence[Sample]) -> Checks:
+def _checks(run: Run, before: Measured, after: Measured, samples: Sequence[Sample], num_iterations: int) -> Checks:
     """`samples` are of the last update; empty: it was made by another process, and they are found on the disk."""
-    samples = samples or _last_samples(run)
+    samples = samples or _last_samples(run, num_iterations)
     return Checks(
         norm=run.learner.largest_change(),
         divergence=run.learner.divergence(samples) if samples else None,
@@ -74,9 +75,13 @@ def _checks(run: Run, before: Measured, after: Measured, samples: Sequence[Sampl
     )
 
 
-def _last_samples(run: Run) -> list[Sample]:
-    found = rebuilt(run.folder.rollouts, run.config, alias=run.alias, window=run.learner.window)
-    batches = [one.batch.samples for one in found if one.batch is not None and one.batch.samples]
+def _last_samples(run: Run, num_iterations: int) -> list[Sample]:
+    """Of the last update, from the disk; none if it cannot be read there."""
+    try:
+        found = list(rebuilt(run.folder.rollouts, run.config, alias=run.alias, window=run.learner.window))
+    except CorruptLog:
+        return []
+    batches = [one.batch.samples for one in found if one.iteration <= num_iterations and one.batch is not None and one.batch.samples]
     return batches[-1] if batches else []
 
 

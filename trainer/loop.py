@@ -10,22 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from recollect.errors import NotFound
-from recollect.log_redact import redacted_ids
+from recollect.errors import Conflict, NotFound
 from recollect.manifest import Fingerprint, Manifest
 from recollect.memory import LOCAL_TENANT
 from recollect.policy import Policy
 from recollect.quarantine import put_aside
 from recollect.registry import WEIGHTS, Registry, file_sha256
-from recollect.retired import hashes_of
-from recollect.run_records import forget_in_run
 from recollect.settings import Settings
 from recollect.stores import MemoryStore
 from server.agents.budget import Budget
 from server.agents.registry import build_agents
 from server.engines.base import Engine
 from server.engines.fingerprint import fingerprint
-from trainer.abandoning import blank_forgotten, unload_forgotten
+from trainer.abandoning import blank_forgotten, settle_finished, unload_forgotten
 from trainer.candidates import Candidates
 from trainer.closed_book import answerable, without
 from trainer.config import TrainConfig
@@ -53,7 +50,7 @@ from trainer.recorded import Recorded
 from trainer.replacement import check_remembered
 from trainer.report import write_report
 from trainer.result import TrainResult, held_out_figures
-from trainer.resuming import Unfinished
+from trainer.resuming import Unfinished, why_not
 from trainer.rewards.judge import opened_judge
 from trainer.rewards.verdicts import VERDICTS
 from trainer.rollout import Rollouts
@@ -90,6 +87,9 @@ async def train(
     check_settings(config, settings)
     home, alias = settings.home.resolve(), config.policy or settings.agents.policy
     await asyncio.to_thread(blank_forgotten, home)
+    await asyncio.to_thread(settle_finished, home)
+    if resume and (why := why_not(home, resume.folder)):
+        raise Conflict(f"run {resume.folder.id} cannot go on: {why}", param="resume")
     log = log or (resume.log if resume else await asyncio.to_thread(read_logged, home, alias, pool))
     logged = tasks_of_log(config, settings, log, pool)
     await check_engine(engine)
@@ -111,10 +111,12 @@ async def train(
     )
     budget = Budget.of(settings.agents.section_tokens, settings.agents.memory_tokens, settings.prompt_pack)
     tasks = await asyncio.to_thread(assemble, config, logged, length=learner.length, section_tokens=min(budget.section, GENERATED_SECTION))
+    if resume is None:
+        folder.save_tasks(tasks)
+    else:
+        folder.check_tasks(tasks)
     if (checkpoint := folder.checkpoint()) is not None:
         await asyncio.to_thread(learner.restore, checkpoint[1])
-    else:
-        folder.save_tasks(tasks)
     if resume is None:
         folder.save_config(config, settings, pool=pool, parent=parent.version, replaces=parent.replaces, window=learner.window)
     if not config.generated_only:
@@ -125,7 +127,7 @@ async def train(
     done = checkpoint[0] if checkpoint else 0
     async with (
         opened_store(store, settings) as memory,
-        frozen_policies(engine, registry, others, pool=pool, run_id=folder.id) as frozen,
+        frozen_policies(engine, registry, folder.frozen(registry, others, pool), pool=pool, run_id=folder.id) as frozen,
         opened_judge(config.judge, home / VERDICTS) as judge,
     ):
         recorded = await asyncio.to_thread(Recorded, folder.rollouts, lambda stage: not stage.isdigit() or int(stage) > done)
@@ -149,18 +151,20 @@ async def train(
             figures = held_out_figures(before.held_out, after.held_out, difference)
             manifest = await _placed(run, last, verdict, after.fingerprint, figures, found.iterations)
         finally:
-            await candidates.close()
-            await asyncio.to_thread(folder.drop_candidates)
-            await asyncio.to_thread(recorded.close)
-            # What was forgotten while the run wrote is blanked by the run: nobody else can write its open segment.
-            await asyncio.to_thread(forget_in_run, home, folder.path, hashes_of(redacted_ids(home / "trajectories")))
-    if not config.generated_only:
-        with suppress(NotFound):  # it was given back, because some of it was forgotten meanwhile
-            await asyncio.to_thread(release_logged, home, folder.id, log, alias)
+            try:
+                await candidates.close()
+                await asyncio.to_thread(folder.drop_candidates)
+            finally:
+                await asyncio.to_thread(recorded.close)
+                # What was forgotten while the run wrote is blanked by the run: nobody else can write its open segment.
+                await asyncio.to_thread(blank_forgotten, home)
     seconds = time.perf_counter() - started
     measured = (before.held_out, after.held_out, difference)
     result = TrainResult(folder, alias, manifest, verdict, *measured, run.tasks, found.iterations, seconds, weights)
     await asyncio.to_thread(write_report, result)
+    if not config.generated_only:
+        with suppress(NotFound):  # it was given back, because some of it was forgotten meanwhile
+            await asyncio.to_thread(release_logged, home, folder.id, log, alias)
     await asyncio.to_thread(folder.drop_checkpoints)
     return result
 
@@ -200,6 +204,10 @@ async def _measured(run: Run, policy: Policy, stage: Literal["before", "after"])
         seed=run.config.seed,
         progress=count,
     )
+    # What users said stands in the recorded rollouts alone, which forgetting blanks
+    answers = zip(held_out.greedy_answers, run.tasks.held_out, strict=True)
+    shown = tuple(answer if task.source == "generated" else None for answer, task in answers)
+    held_out = held_out.model_copy(update={"greedy_answers": shown})
     failed = await canaries_failed(run, policy, place)
     return Measured(held_out=held_out, canaries_failed=failed, fingerprint=known)
 
@@ -218,6 +226,8 @@ async def _placed(
     """
     alias, folder = run.alias, run.candidates.folder(policy)
     if (published := await asyncio.to_thread(run.registry.of_run, alias, run.folder.id, run.pool)) is not None:
+        if run.config.make_current and run.registry.current(alias, run.pool) == run.parent.version:
+            await asyncio.to_thread(run.registry.set_current, alias, published.version, run.pool)
         return published
     if verdict.refusal and not verdict.keep:
         return None

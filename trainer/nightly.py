@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from recollect.errors import AdapterRefused, ConfigurationError, Conflict, RecollectError
+from recollect.memory import LOCAL_TENANT
 from recollect.settings import Settings
 from recollect.train_lock import exclusive
 from server.engines.base import Engine
@@ -19,12 +22,16 @@ from trainer.config import TrainConfig
 from trainer.inputs import LogInput, NothingToDo, check_settings, read_logged, tasks_of_log
 from trainer.nightly_settings import NightlySettings
 from trainer.result import TrainResult
-from trainer.resuming import Unfinished, found, unfinished, unfinished_ids
+from trainer.resuming import Unfinished, found, saved_config, unfinished, unfinished_ids
+from trainer.run_folder import TasksChanged
 from trainer.running_engine import running_engine
 from trainer.trained import Listening, run_of
 
+logger = logging.getLogger(__name__)
 PUBLISHED, FAILED, NOTHING, REFUSED = 0, 1, 3, 4
 """Exit codes: a version was published; something broke; there was nothing to do; a candidate was not good enough."""
+MOST_RESUMES = 3
+"""Nights that go on with one run. One that dies again and again is given back."""
 DEFAULTS: dict[str, Any] = {"publish": "gate", "from_log": {"since": "cursor"}, "optimisation": {"decay": True}}
 
 
@@ -48,14 +55,19 @@ def nightly(
     until = None if left is None else time.monotonic() + left
     try:
         check_settings(config, settings)
-        with exclusive(settings.home):
+        with ExitStack() as held:
+            try:
+                held.enter_context(exclusive(settings.home))
+            except Conflict as exc:
+                return Night(NOTHING, f"nothing to do: {exc.message}")
             return _alone(config, settings, when, engine_url, until, listening)
-    except Conflict as exc:
-        return Night(NOTHING, f"nothing to do: {exc.message}")
     except NothingToDo as exc:
         return Night(NOTHING, exc.message)
-    except (RecollectError, FloatingPointError, OSError) as exc:
+    except (RecollectError, OSError) as exc:
         return Night(FAILED, f"failed: {exc}; nothing was published, and the next night goes on from here")
+    except Exception as exc:
+        logger.exception("the night failed")
+        return Night(FAILED, f"failed: {type(exc).__name__}: {exc}; nothing was published, and the next night goes on from here")
 
 
 def new_tasks(config: TrainConfig, settings: Settings, when: NightlySettings) -> tuple[LogInput, int]:
@@ -71,32 +83,46 @@ def _alone(
     config: TrainConfig, settings: Settings, when: NightlySettings, engine_url: str | None, until: float | None, listening: Listening
 ) -> Night:
     """The night of the only trainer on the home."""
-    blank_forgotten(settings.home)
+    home = settings.home.resolve()
+    blank_forgotten(home)
     before = asyncio.run(_unfinished(config, settings, engine_url))
     log = before.log if before else new_tasks(config, settings, when)[0]
     chosen = before.config if before else config
+    others = set(unfinished_ids(home)) - ({before.folder.id} if before else set())
+    pool = before.pool if before else LOCAL_TENANT
     try:
-        result = run_of(chosen, settings, engine_url, log, listening, resume=before, until=until)
-    except (FloatingPointError, AdapterRefused) as exc:
-        # Going on would make the same weights again, every night.
-        for run_id in unfinished_ids(settings.home.resolve()):
-            asyncio.run(_give_back(settings.home.resolve(), run_id, running_engine(settings, engine_url)))
+        result = run_of(chosen, settings, engine_url, log, listening, pool=pool, resume=before, until=until)
+    except (FloatingPointError, NothingToDo, TasksChanged) as exc:
+        # Going on would end here again, every night.
+        for run_id in set(unfinished_ids(home)) - others:
+            asyncio.run(_give_back(home, run_id, running_engine(settings, engine_url)))
+        if isinstance(exc, NothingToDo):
+            raise
         return Night(FAILED, f"failed: {exc}; nothing was published, and what the run took of the log is new again")
     return Night(*_outcome(result), result, before.folder.id if before else None)
 
 
 async def _unfinished(config: TrainConfig, settings: Settings, engine_url: str | None) -> Unfinished | None:
-    """The run to go on with. Those that cannot go on, because settings changed or their parent is retired, are given back."""
+    """The night's run to go on with: one of the same policy that was to pass the gate too. Other runs are left alone.
+
+    Those that cannot go on are given back: settings changed, their parent is retired, or they died too often.
+    """
     home, last = settings.home.resolve(), None
     for run_id in unfinished_ids(home):
+        saved = saved_config(found(home, run_id))["train"]
+        if (saved["publish"], saved["policy"]) != (config.publish, config.policy):
+            continue
         try:
             one = unfinished(home, run_id, settings, api_key=config.judge.api_key)
         except (ConfigurationError, AdapterRefused):
-            await _give_back(home, run_id, running_engine(settings, engine_url))
-            continue
-        if last is not None:
-            await _give_back(home, last.folder.id, running_engine(settings, engine_url))
-        last = one
+            one = None
+        for given_back in (None if one else run_id, last.folder.id if one and last else None):
+            if given_back is not None:
+                await _give_back(home, given_back, running_engine(settings, engine_url))
+        last = one or last
+    if last is not None and last.folder.count_resume() > MOST_RESUMES:
+        await _give_back(home, last.folder.id, running_engine(settings, engine_url))
+        return None
     return last
 
 

@@ -44,9 +44,9 @@ def compared(folder: RunFolder, settings: Settings) -> Iterator[Compared]:
     saved, written = saved_config(folder), folder.written_metrics()
     config = configuration(saved)
     alias = config.policy or settings.agents.policy
-    for one in rebuilt(folder.rollouts, config, alias=alias, window=saved["window"]):
-        if one.iteration <= len(written):
-            yield Compared(one, written[one.iteration - 1]["batch_sha256"])
+    found = {one.iteration: one for one in rebuilt(folder.rollouts, config, alias=alias, window=saved["window"])}
+    for number, line in enumerate(written, 1):
+        yield Compared(found.get(number, Rebuilt(number, None, 0)), line["batch_sha256"])
 
 
 def replayed(folder: RunFolder, settings: Settings, *, threads: int = 1) -> Iterator[tuple[Compared, str]]:

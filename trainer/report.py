@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from recollect.log_files import replacing
 from trainer import run_page
-from trainer.environments.tasks import Task
 from trainer.evaluate import Evaluation, mean
 from trainer.result import TrainResult, held_out_figures
 
@@ -41,8 +41,9 @@ def write_report(result: TrainResult) -> None:
     figures = report(result)
     result.run.report.with_suffix(".md").write_text(run_page.markdown(figures), "utf-8")
     result.run.report.with_suffix(".html").write_text(run_page.html(figures, result.iterations), "utf-8")
-    result.run.report.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     _draw(result).savefig(result.run.figure)
+    with replacing(result.run.report) as file:  # the last: with it the run is finished
+        file.write(f"{json.dumps(figures, indent=1)}\n".encode())
 
 
 def report(result: TrainResult) -> dict[str, Any]:
@@ -130,11 +131,6 @@ def _examples(result: TrainResult) -> list[dict[str, str]]:
         }
         for task, before, after in shown[:EXAMPLES]
     ]
-
-
-def _question(task: Task) -> str:
-    """What is asked, or of a document its end."""
-    return task.request[-1].content[-QUESTION_CHARS:]
 
 
 def _ends(result: TrainResult, name: str = "reward") -> tuple[float | None, float | None]:

@@ -16,7 +16,7 @@ from recollect.run_records import FORGOTTEN
 from recollect.settings import Settings, parse
 from trainer.config import TrainConfig
 from trainer.inputs import LogInput, Parent, read_again
-from trainer.run_folder import RunFolder
+from trainer.run_folder import ABANDONED, RunFolder
 
 LAST = "last"
 KEPT = ("agents", "embedder", "memory")
@@ -96,6 +96,10 @@ def why_not(home: Path, folder: RunFolder) -> str | None:
     """Why a run cannot go on; None if it can."""
     if folder.finished:
         return "it is finished"
+    if (folder.path / ABANDONED).is_file():
+        return "what it took was given back; start a new run"
+    if "window" not in saved_config(folder):
+        return "an earlier version of Recollect began it; start a new run"
     if (folder.path / FORGOTTEN).is_file():
         return "some of what it learned from was forgotten; what it took is new again: start a new run"
     if not saved_config(folder)["train"]["generated_only"] and taken_by(home / "trajectories", folder.id) is None:

@@ -7,18 +7,27 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from recollect.errors import ConfigurationError
 from recollect.log_files import replacing
+from recollect.registry import Registry
 from recollect.settings import Settings
 from trainer.config import TrainConfig
 from trainer.measured import Measured
 from trainer.task_pool import TaskPool
+
+ABANDONED = "abandoned"
+"""In the folder of a run whose events were given back."""
+
+
+class TasksChanged(ConfigurationError):
+    """A run cannot go on, because its tasks cannot be made again."""
 
 
 class RunFolder:
@@ -78,6 +87,13 @@ class RunFolder:
         with replacing(self.config) as file:
             file.write(yaml.safe_dump(content, sort_keys=False).encode())
 
+    def count_resume(self) -> int:
+        """How often a night went on with the run, this time included."""
+        file = self.path / "resumed"
+        count = int(file.read_text("ascii")) + 1 if file.is_file() else 1
+        file.write_text(str(count), "ascii")
+        return count
+
     def before(self) -> Measured | None:
         """How the policy that the run began with was measured; None if it died before that was done."""
         file = self.path / "before.json"
@@ -124,7 +140,32 @@ class RunFolder:
             for part, tasks in parts.items()
         }
         content |= {"left_out": pool.left_out, "log": pool.log}
-        (self.path / "tasks.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        with replacing(self.path / "tasks.json") as file:
+            file.write(f"{json.dumps(content, indent=1)}\n".encode())
+
+    def check_tasks(self, pool: TaskPool) -> None:
+        """Raises TasksChanged if these are not the tasks that the run began with."""
+        said = json.loads((self.path / "tasks.json").read_text("utf-8"))
+        began = {task["id"] for part in ("logged", "generated", "held_out", "answerable") for task in said[part]}
+        if began != {task.id for task in (*pool.training, *pool.held_out)}:
+            raise TasksChanged(
+                f"the tasks of run {self.id} are not those that it began with: something of the log is gone, or the agents were changed; "
+                f"recollect runs give-back {self.id}, and start a new run",
+                param="resume",
+            )
+
+    def frozen(self, registry: Registry, aliases: Collection[str], pool: str) -> dict[str, int | None]:
+        """By alias the version that the run samples from and does not train: the current one when it began, None for the base model."""
+        file = self.path / "frozen.json"
+        if not file.is_file():
+            with replacing(file) as written:
+                written.write(json.dumps({alias: registry.current(alias, pool) for alias in aliases}).encode())
+        return self.frozen_versions()
+
+    def frozen_versions(self) -> dict[str, int | None]:
+        """Those versions; none of a run that died before it chose them."""
+        file = self.path / "frozen.json"
+        return json.loads(file.read_text("utf-8")) if file.is_file() else {}
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """One line of metrics.jsonl. What is not a number is null there."""
@@ -140,5 +181,5 @@ class RunFolder:
 
     def drop_checkpoints(self) -> None:
         """Delete what only an unfinished run needs."""
-        for file in self.path.glob("checkpoint-*.pt"):
+        for file in (*self.path.glob("checkpoint-*.pt"), *self.path.glob(".checkpoint-*")):
             file.unlink()

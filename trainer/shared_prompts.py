@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-MOST_TOKENS = 8192
-"""Of a row: its attention mask has the square of that many entries."""
+MOST_ENTRIES = 2**26
+"""Of the rows' attention masks."""
 IGNORED = -100
 
 
@@ -51,7 +51,7 @@ def shareable(config: Any) -> bool:
 def packed(input_ids: torch.Tensor, mask: torch.Tensor, num_completion: int, *, dtype: torch.dtype) -> Packed | None:
     """Pack B calls: prompts are padded on the left, completions (the last `num_completion` columns) on the right; `mask` is 0 for padding.
 
-    None if no two of them share a prompt, or a row would be too long: then they are computed as they are.
+    None if no two of them share a prompt, or it would save no tokens, or need too much memory: then they are computed as they are.
     """
     prompts = [
         tuple(ids[kept.bool()].tolist()) for ids, kept in zip(input_ids[:, :-num_completion], mask[:, :-num_completion], strict=True)
@@ -61,7 +61,8 @@ def packed(input_ids: torch.Tensor, mask: torch.Tensor, num_completion: int, *, 
     for call, prompt in enumerate(prompts):
         rows.setdefault(prompt, []).append(call)
     longest = max(len(prompt) - 1 + sum(1 + lengths[call] for call in calls) for prompt, calls in rows.items())
-    if len(rows) == len(prompts) or longest > MOST_TOKENS or min(map(len, prompts)) == 0:
+    fewer = len(rows) * longest < input_ids.numel()
+    if len(rows) == len(prompts) or not fewer or len(rows) * longest**2 > MOST_ENTRIES or min(map(len, prompts)) == 0:
         return None
     device, shape = input_ids.device, (len(rows), longest)
     ids, labels = torch.zeros(shape, dtype=input_ids.dtype, device=device), torch.full(shape, IGNORED, device=device)

@@ -156,7 +156,7 @@ async def test_a_frozen_version_is_loaded_under_a_name_of_the_runs_own_and_unloa
         publish(registry, tmp_path / "made", version)
 
     async def broken_run() -> None:
-        async with frozen_policies(engine, registry, {ANSWER_AGENT, MANAGER}, pool="local", run_id="r1") as frozen:
+        async with frozen_policies(engine, registry, {ANSWER_AGENT: 2, MANAGER: None}, pool="local", run_id="r1") as frozen:
             assert frozen == {ANSWER_AGENT: FROZEN, MANAGER: BASE}
             assert engine.adapters == {"memory-answer@runr1.2": str(registry.path(ANSWER_AGENT, 2).resolve())}
             raise RuntimeError("the run broke off")

@@ -58,7 +58,7 @@ def test_own_tasks_that_may_be_worse_are_a_reason_however_good_the_others_are() 
 
 
 def test_too_few_own_tasks_are_said_and_not_judged_by_themselves() -> None:
-    found = decide(SETTINGS, tasks(19, 181), evaluation([0.25] * 200), evaluation([0.0] * 19 + [1.0] * 181), Checks())
+    found = decide(SETTINGS, tasks(19, 181), evaluation([0.25] * 200), evaluation([0.0] * 19 + [1.0] * 181), Checks(0.1, 0.1))
     assert found.reasons == ()
     assert found.said == ("19 own held-out tasks are too few to be judged by themselves (20 are needed)",)
 

@@ -1,7 +1,8 @@
 """Which conversations are measured and never trained on: by a hash, so that one stays on its side for ever.
 
 A conversation is a stretch of `STRETCH` commits of one namespace's memory, whose `seq` no clock and no later event changes; so a
-home of one user has both sides too. A document that readers are asked about is one conversation, whatever is asked.
+home of one user has both sides too. No turn of the other side is replayed; the memory that a task begins with may hold what was said
+there, as it did when the question was asked. A document that readers are asked about is one conversation, whatever is asked.
 """
 
 from __future__ import annotations

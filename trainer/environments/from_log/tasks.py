@@ -130,9 +130,9 @@ class _Made:
         shared: _Shared | None = None
         aside, seq = False, 0
         for siblings in repeated(items):
-            trajectory = siblings[-1].trajectory
-            seq = trajectory.memory_seq_before.get(trajectory.namespace, seq)
-            before, aside = aside, held_out(dialogue_of(trajectory, seq), self.held_out_share)
+            trajectory, first = siblings[-1].trajectory, siblings[0].trajectory
+            seq = first.memory_seq_before.get(first.namespace, seq)  # where it was asked first: asking again changes no side
+            before, aside = aside, held_out(dialogue_of(first, seq), self.held_out_share)
             if aside != before:
                 earlier, shared = [], None
             try:
