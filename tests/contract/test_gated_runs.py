@@ -61,6 +61,10 @@ async def test_what_is_better_for_certain_is_published_with_the_gates_figures(ba
     assert gate["divergence"] > 0
     assert gate["canaries"] == NUMBER
     assert_every_number_is_in_the_json(result)
+    kept = json.loads((result.run.path / "before.json").read_text())["held_out"]["greedy_answers"]
+    own = [answer for answer, task in zip(kept, result.tasks.held_out, strict=True) if task.source == "logged"]
+    assert set(own) == {None}
+    assert any(answer is not None for answer in kept)
     assert {task.id for task in result.tasks.held_out}.isdisjoint(task.id for task in result.tasks.training)
 
 
