@@ -21,6 +21,7 @@ from trainer.abandoning import abandon, blank_forgotten
 from trainer.config import TrainConfig
 from trainer.inputs import LogInput, NothingToDo, check_settings, read_logged, tasks_of_log
 from trainer.nightly_settings import NightlySettings
+from trainer.recorded import rollouts
 from trainer.result import TrainResult
 from trainer.resuming import Unfinished, found, saved_config, unfinished, unfinished_ids
 from trainer.run_folder import TasksChanged
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 PUBLISHED, FAILED, NOTHING, REFUSED = 0, 1, 3, 4
 """Exit codes: a version was published; something broke; there was nothing to do; a candidate was not good enough."""
 MOST_RESUMES = 3
-"""Nights that go on with one run. One that dies again and again is given back."""
+"""Nights that go on with one run in vain. One that dies again and again at the same place is given back."""
 DEFAULTS: dict[str, Any] = {"publish": "gate", "from_log": {"since": "cursor"}, "optimisation": {"decay": True}}
 
 
@@ -120,10 +121,14 @@ async def _unfinished(config: TrainConfig, settings: Settings, engine_url: str |
             if given_back is not None:
                 await _give_back(home, given_back, running_engine(settings, engine_url))
         last = one or last
-    if last is not None and last.folder.count_resume() > MOST_RESUMES:
+    if last is not None and last.folder.fruitless_resumes(sum(1 for _ in rollouts(last.folder.rollouts, _ignored))) > MOST_RESUMES:
         await _give_back(home, last.folder.id, running_engine(settings, engine_url))
         return None
     return last
+
+
+def _ignored(_: object) -> None:
+    """A line that cannot be read is no rollout."""
 
 
 async def _give_back(home: Path, run_id: str, engine: Engine) -> None:

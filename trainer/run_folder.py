@@ -87,11 +87,13 @@ class RunFolder:
         with replacing(self.config) as file:
             file.write(yaml.safe_dump(content, sort_keys=False).encode())
 
-    def count_resume(self) -> int:
-        """How often a night went on with the run, this time included."""
-        file = self.path / "resumed"
-        count = int(file.read_text("ascii")) + 1 if file.is_file() else 1
-        file.write_text(str(count), "ascii")
+    def fruitless_resumes(self, recorded: int) -> int:
+        """How often in a row a night has gone on with the run, this time included, while it had `recorded` rollouts and no more."""
+        file = self.path / "resumed.json"
+        before = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        count = before["count"] + 1 if before.get("recorded") == recorded else 1
+        with replacing(file) as written:
+            written.write(json.dumps({"count": count, "recorded": recorded}).encode())
         return count
 
     def before(self) -> Measured | None:
