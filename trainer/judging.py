@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from recollect.errors import CorruptLog
 from recollect.policy import Policy
 from trainer.batches import rebuilt
 from trainer.canaries import canaries, num_failed
 from trainer.environments.from_log.tasks import CONVERSING
+from trainer.environments.tasks import Task
 from trainer.evaluate import paired_difference
 from trainer.gate import Checks, decide
 from trainer.iterations import Learned
@@ -18,19 +19,12 @@ from trainer.measured import Measured
 from trainer.publish import unchanged
 from trainer.run import Run
 from trainer.samples import Sample
-
-
-class Verdict(NamedTuple):
-    """`refusal` says why a candidate is not published; None: it is. `keep`: it is put into quarantine then. `gate` has the figures."""
-
-    refusal: str | None
-    keep: bool = False
-    gate: dict[str, Any] | None = None
+from trainer.verdict import Verdict
 
 
 async def canaries_failed(run: Run, policy: Policy, stage: str) -> int:
     """How many canaries a policy fails; 0 where no gate asks, or no agent of the run's tasks answers from memory."""
-    tasks = canaries(agent) if run.config.publish == "gate" and (agent := _remembering(run)) else []
+    tasks = _canaries(run) if run.config.publish == "gate" else []
     return await num_failed(run.rollouts_of(f"canaries_{stage}"), tasks, policy, max_tokens=run.max_tokens) if tasks else 0
 
 
@@ -38,20 +32,20 @@ async def judged(run: Run, before: Measured, after: Measured, learned: Learned) 
     """The verdict on what the run learned."""
     config, (iterations, samples) = run.config, learned
     if config.publish == "never":
-        return Verdict("publish=never")
+        return Verdict(("publish=never",))
     if not run.learner.updates:
-        return Verdict(_untaught(iterations))
+        return Verdict((_untaught(iterations),))
     if why := unchanged(after.fingerprint, before.fingerprint):
-        return Verdict(why)
+        return Verdict((why,))
     if config.publish == "gate":
         checks = await asyncio.to_thread(_checks, run, before, after, samples, len(iterations))
         decision = decide(config.gate, run.tasks.held_out, before.held_out, after.held_out, checks, seed=config.seed)
-        return Verdict("; ".join(decision.reasons) or None, keep=True, gate=decision.figures)
+        return Verdict(decision.reasons, keep=True, gate=decision.figures)
     difference = paired_difference(before.held_out.sampled, after.held_out.sampled, seed=config.seed)
     if config.publish == "unless_worse" and difference is not None and difference.high < 0:
         said = f"worse on held-out tasks: {difference.mean:+.3f}, interval {difference.low:+.3f} to {difference.high:+.3f}"
-        return Verdict(said, keep=True)
-    return Verdict(None)
+        return Verdict((said,), keep=True)
+    return Verdict()
 
 
 def _untaught(iterations: Sequence[Mapping[str, Any]]) -> str:
@@ -69,7 +63,7 @@ def _checks(run: Run, before: Measured, after: Measured, samples: Sequence[Sampl
     return Checks(
         norm=run.learner.largest_change(),
         divergence=run.learner.divergence(samples) if samples else None,
-        canaries=len(canaries(agent)) if (agent := _remembering(run)) else 0,
+        canaries=len(_canaries(run)),
         canaries_failed_before=before.canaries_failed,
         canaries_failed_after=after.canaries_failed,
     )
@@ -85,7 +79,8 @@ def _last_samples(run: Run, num_iterations: int) -> list[Sample]:
     return batches[-1] if batches else []
 
 
-def _remembering(run: Run) -> str | None:
-    """An agent of the run's tasks that answers from memory."""
+def _canaries(run: Run) -> list[Task]:
+    """To an agent of the run's tasks that answers from memory; none without such an agent."""
     tasks = (*run.tasks.training, *run.tasks.held_out)
-    return next((task.agent for task in tasks if task.kind in CONVERSING), None)
+    agent = next((task.agent for task in tasks if task.kind in CONVERSING), None)
+    return canaries(agent) if agent else []

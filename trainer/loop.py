@@ -42,7 +42,7 @@ from trainer.inputs import (
     tasks_of_log,
 )
 from trainer.iterations import learned
-from trainer.judging import Verdict, canaries_failed, judged
+from trainer.judging import canaries_failed, judged
 from trainer.measured import Measured
 from trainer.progress import Listener, Progress, silent
 from trainer.publish import manifest_of
@@ -58,6 +58,7 @@ from trainer.run import Run
 from trainer.run_folder import RunFolder
 from trainer.task_pool import assemble
 from trainer.trl_bridge import Learner
+from trainer.verdict import Verdict
 
 GENERATED_SECTION = 1000
 """Tokens of a generated document's section at most, however large the agent's own sections are."""
@@ -254,7 +255,7 @@ async def _placed(
         check_remembered(run.settings.home / "trajectories", manifest)
 
     if verdict.refusal:
-        place = await asyncio.to_thread(put_aside, run.registry, folder, manifest, [verdict.refusal], run.pool, check=check)
+        place = await asyncio.to_thread(put_aside, run.registry, folder, manifest, verdict.reasons, run.pool, check=check)
         run.listen(Progress("publish", text=f"quarantined {alias}@run{run.folder.id}: {verdict.refusal} ({place})"))
         return None
     await asyncio.to_thread(run.registry.publish, folder, manifest, pool=run.pool, make_current=run.config.make_current, check=check)

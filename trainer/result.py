@@ -8,9 +8,9 @@ from typing import Any
 
 from recollect.manifest import Manifest
 from trainer.evaluate import Difference, Evaluation
-from trainer.judging import Verdict
 from trainer.run_folder import RunFolder
 from trainer.task_pool import TaskPool
+from trainer.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,11 @@ from recollect.train_lock import exclusive
 from trainer.cli import train, training_config
 from trainer.evaluate import Evaluation, paired_difference
 from trainer.inputs import LogInput, check_settings, nothing_to_do, tasks_of_log
-from trainer.judging import Verdict
 from trainer.report import report, table, write_report
 from trainer.result import TrainResult
 from trainer.run_folder import RunFolder
 from trainer.task_pool import TaskPool
+from trainer.verdict import Verdict
 
 
 def test_a_file_and_overrides_make_the_configuration(tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ def result(home: Path) -> TrainResult:
         run.append_metrics(row)
     pool = TaskPool((), (), (), {"no feedback": 2})
     difference = paired_difference(before.sampled, after.sampled)
-    return TrainResult(run, "memory", None, Verdict("publish=never"), before, after, difference, pool, iterations, 12.0, None)
+    return TrainResult(run, "memory", None, Verdict(("publish=never",)), before, after, difference, pool, iterations, 12.0, None)
 
 
 def test_the_report_has_every_figure_in_json_table_and_picture(tmp_path: Path) -> None:
@@ -165,3 +167,8 @@ def test_metrics_are_json_lines_with_null_for_what_is_no_number(tmp_path: Path) 
     lines = [json.loads(line) for line in result(tmp_path).metrics.read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [1, 2, 3]
     assert lines[0]["loss"] is None
+
+
+def test_commands_that_may_have_nothing_to_do_import_no_torch() -> None:
+    code = "import sys, trainer.cli, trainer.cli_nightly, trainer.cli_runs; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
