@@ -13,7 +13,7 @@ from server.engines.base import Engine
 from trainer.config import TrainConfig
 from trainer.loop import train
 from trainer.progress import Progress
-from trainer.recorded import Rollout, rollouts
+from trainer.recorded import RecordedRollout, recorded_rollouts
 
 MAX_TOKENS = 48
 """Of an answer; a memory of the compact prompts has as many."""
@@ -51,7 +51,9 @@ def documents(*, tasks: int, group: int, sections: int, measured: int) -> TrainC
     )
 
 
-async def iterations(engine: Engine, home: Path, config: TrainConfig, *, section_tokens: int = 0) -> tuple[list[Iteration], list[Rollout]]:
+async def iterations(
+    engine: Engine, home: Path, config: TrainConfig, *, section_tokens: int = 0
+) -> tuple[list[Iteration], list[RecordedRollout]]:
     """Train; the measured iterations, and their rollouts.
 
     Seconds are those from the end of one iteration to the end of the next: rollouts and their recording, rewards, the update,
@@ -66,7 +68,7 @@ async def iterations(engine: Engine, home: Path, config: TrainConfig, *, section
     agents = AgentSettings(writing="operations", section_tokens=section_tokens)
     settings = Settings(home=home, agents=agents, embedder=EmbedderSettings(kind="none"))
     result = await train(config, settings, engine, listen=listen)
-    rolled = [one for one in rollouts(result.run.rollouts) if one.stage.isdigit() and int(one.stage) > 1]
+    rolled = [one for one in recorded_rollouts(result.run.rollouts) if one.stage.isdigit() and int(one.stage) > 1]
     tokens = tokens_by_iteration(rolled)
     found = [
         Iteration(
@@ -84,7 +86,7 @@ async def iterations(engine: Engine, home: Path, config: TrainConfig, *, section
     return found, rolled
 
 
-def tokens_by_iteration(rolled: Iterable[Rollout]) -> dict[int, int]:
+def tokens_by_iteration(rolled: Iterable[RecordedRollout]) -> dict[int, int]:
     """Tokens of all model calls of each iteration, prompts and completions."""
     found: dict[int, int] = defaultdict(int)
     for one in rolled:
@@ -93,12 +95,12 @@ def tokens_by_iteration(rolled: Iterable[Rollout]) -> dict[int, int]:
     return found
 
 
-def prompts_by_iteration(rolled: Sequence[Rollout], multiple: int = 1) -> list[list[list[int]]]:
+def prompts_by_iteration(rolled: Sequence[RecordedRollout], multiple: int = 1) -> list[list[list[int]]]:
     """The prompts of the first sibling of each task, for each iteration as many: a multiple of `multiple`.
 
     Sampled G times each, they make as many calls as the G siblings of the group made, on prompts of the same lengths.
     """
-    first: dict[tuple[int, int], Rollout] = {}
+    first: dict[tuple[int, int], RecordedRollout] = {}
     for one in sorted(rolled, key=lambda one: (int(one.stage), one.task, one.sibling)):
         first.setdefault((int(one.stage), one.task), one)
     found: dict[int, list[list[int]]] = defaultdict(list)

@@ -14,7 +14,7 @@ import numpy as np
 from recollect.trajectory import Trajectory, TrajectoryGroup
 from trainer.config import TrainConfig
 from trainer.credit import Credited, Learning, credit
-from trainer.recorded import Rollout, rollouts
+from trainer.recorded import RecordedRollout, recorded_rollouts
 from trainer.samples import Sample, merge_identical, within_window
 
 
@@ -50,8 +50,8 @@ def batch_of(groups: Sequence[TrajectoryGroup], config: TrainConfig, *, alias: s
 
 def rebuilt(root: Path, config: TrainConfig, *, alias: str, window: int) -> Iterator[Rebuilt]:
     """The batch of every iteration that has rollouts under `root`, in order. Raises CorruptLog, NewerLog."""
-    stages: dict[int, dict[tuple[int, int], Rollout]] = {}
-    for one in rollouts(root):
+    stages: dict[int, dict[tuple[int, int], RecordedRollout]] = {}
+    for one in recorded_rollouts(root):
         if one.stage.isdigit():
             stages.setdefault(int(one.stage), {})[one.task, one.sibling] = one
     for number, places in sorted(stages.items()):

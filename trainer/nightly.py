@@ -21,7 +21,7 @@ from trainer.abandoning import abandon, blank_forgotten
 from trainer.config import TrainConfig
 from trainer.inputs import LogInput, NothingToDo, check_settings, read_logged, tasks_of_log
 from trainer.nightly_settings import NightlySettings
-from trainer.recorded import rollouts
+from trainer.recorded import recorded_rollouts
 from trainer.result import TrainResult
 from trainer.resuming import Unfinished, found, saved_config, unfinished, unfinished_ids
 from trainer.run_folder import TasksChanged
@@ -66,7 +66,7 @@ def nightly(
         return Night(NOTHING, exc.message)
     except (RecollectError, OSError) as exc:
         return Night(FAILED, f"failed: {exc}; nothing was published, and the next night goes on from here")
-    except Exception as exc:
+    except Exception as exc:  # the boundary to cron: whatever broke, a sentence and an exit code tell it, and the traceback is logged
         logger.exception("the night failed")
         return Night(FAILED, f"failed: {type(exc).__name__}: {exc}; nothing was published, and the next night goes on from here")
 
@@ -108,27 +108,31 @@ async def _unfinished(config: TrainConfig, settings: Settings, engine_url: str |
 
     Those that cannot go on are given back: settings changed, their parent is retired, or they died too often.
     """
-    home, last = settings.home.resolve(), None
+    home = settings.home.resolve()
+    usable: list[Unfinished] = []
+    given_back: list[str] = []
     for run_id in unfinished_ids(home):
         saved = saved_config(found(home, run_id))["train"]
         if (saved["publish"], saved["policy"]) != (config.publish, config.policy):
             continue
         try:
-            one = unfinished(home, run_id, settings, api_key=config.judge.api_key)
+            usable.append(unfinished(home, run_id, settings, api_key=config.judge.api_key))
         except (ConfigurationError, AdapterRefused):
-            one = None
-        for given_back in (None if one else run_id, last.folder.id if one and last else None):
-            if given_back is not None:
-                await _give_back(home, given_back, running_engine(settings, engine_url))
-        last = one or last
-    if last is not None and last.folder.fruitless_resumes(sum(1 for _ in rollouts(last.folder.rollouts, _ignored))) > MOST_RESUMES:
-        await _give_back(home, last.folder.id, running_engine(settings, engine_url))
-        return None
+            given_back.append(run_id)
+    given_back += [one.folder.id for one in usable[:-1]]
+    last = usable[-1] if usable else None
+    if last is not None and _in_vain(last):
+        given_back.append(last.folder.id)
+        last = None
+    for run_id in given_back:
+        await _give_back(home, run_id, running_engine(settings, engine_url))
     return last
 
 
-def _ignored(_: object) -> None:
-    """A line that cannot be read is no rollout."""
+def _in_vain(run: Unfinished) -> bool:
+    """Whether nights have gone on with the run too often without a rollout more."""
+    recorded = sum(1 for _ in recorded_rollouts(run.folder.rollouts, lambda _: None))
+    return run.folder.fruitless_resumes(recorded) > MOST_RESUMES
 
 
 async def _give_back(home: Path, run_id: str, engine: Engine) -> None:

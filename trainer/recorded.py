@@ -1,8 +1,8 @@
 """The rollouts of a run on disk, `<run>/rollouts/`: each is written when it arrives, so that a run which died repeats none of them.
 
 A log like that of trajectories. An event's id is `<stage>/<place of the task>/<sibling>`; stages are `closed_book`, `before`, the
-numbers of the iterations, and `after-<updates>`. One that failed is written when its stage is over, if not all did: a run that goes
-on after an engine died tries it again.
+numbers of the iterations, and `after-<updates>`. One that failed is written when its stage is over, if not all did and the engine
+was there: a run that goes on after an engine died tries it again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RecordedRollout:
     """A recorded rollout and its place. `forgotten`: what was said in it is gone."""
 
     stage: str
@@ -38,13 +38,13 @@ class Recorded:
 
     def __init__(self, root: Path, needed: Callable[[str], bool]) -> None:
         """`needed` tells the stages whose rollouts will be asked for. Raises NewerLog, StorageFull."""
-        found = (one for one in rollouts(root, _lost) if needed(one.stage) and not one.forgotten)
+        found = (one for one in recorded_rollouts(root, _lost) if needed(one.stage) and not one.forgotten)
         self._found = {_name(one.stage, one.task, one.sibling): one.trajectory for one in found}
         self._log = LogWriter(root, LogSettings())
 
-    def stage(self, name: str) -> Stage:
+    def stage(self, name: str) -> StageRecord:
         """The rollouts of one stage."""
-        return Stage(self, name)
+        return StageRecord(self, name)
 
     def get(self, name: str) -> Trajectory | None:
         """The rollout of that id."""
@@ -61,7 +61,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StageRecord:
     """The rollouts of one stage of a run."""
 
     recorded: Recorded
@@ -82,7 +82,7 @@ def stage_of(iteration: int) -> str:
     return f"{iteration:04}"
 
 
-def rollouts(root: Path, corrupt: Report = refuse) -> Iterator[Rollout]:
+def recorded_rollouts(root: Path, corrupt: Report = refuse) -> Iterator[RecordedRollout]:
     """Every recorded rollout, oldest first. Raises NewerLog, and CorruptLog unless `corrupt` takes the lines that cannot be read."""
     forgotten = redacted_ids(root)
     for placed in placed_events(root, corrupt):
@@ -90,7 +90,7 @@ def rollouts(root: Path, corrupt: Report = refuse) -> Iterator[Rollout]:
         if event.kind == "trajectory":
             stage, task, sibling = event.event_id.split("/")
             trajectory = Trajectory.model_validate(event.body)
-            yield Rollout(stage, int(task), int(sibling), trajectory, forgotten=trajectory.id in forgotten)
+            yield RecordedRollout(stage, int(task), int(sibling), trajectory, forgotten=trajectory.id in forgotten)
 
 
 def _lost(line: CorruptLine) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from recollect.errors import EngineError
+from recollect.errors import EngineError, EngineUnavailable
 from recollect.policy import Policy
 from recollect.stores import MemoryStore
 from recollect.trajectory import Trajectory, TrajectoryGroup
@@ -14,7 +14,7 @@ from server.agents.base import Agent
 from server.engines.base import Engine, Sampling
 from trainer.environments.base import Environment, Told
 from trainer.environments.tasks import Task
-from trainer.recorded import Stage
+from trainer.recorded import StageRecord
 from trainer.rewards.case import Scoring
 from trainer.rewards.judge import Judge
 from trainer.rewards.weights import RewardWeights
@@ -36,7 +36,7 @@ class Rollouts:
     judge: Judge | None = None
     frozen: Mapping[str, Policy] = field(default_factory=dict[str, Policy])
     """By alias, the policies that are sampled from but not trained."""
-    stage: Stage | None = None
+    stage: StageRecord | None = None
     """Where rollouts are recorded, and those found that were recorded before; None: nowhere."""
 
     async def groups(
@@ -66,7 +66,7 @@ class Rollouts:
         if done and all(t.error for t in done):
             raise EngineError(f"all {len(done)} rollouts failed; the first: {done[0].error}")
         for number, trajectory in enumerate(done):
-            if self.stage is not None and trajectory.error is not None:
+            if self.stage is not None and trajectory.error is not None and not trajectory.error.startswith(EngineUnavailable.__name__):
                 await self.stage.add(*divmod(number, size), trajectory)
         return [TrajectoryGroup(task_id=task.id, trajectories=list(done[i * size : (i + 1) * size])) for i, task in enumerate(tasks)]
 

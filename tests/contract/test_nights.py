@@ -28,7 +28,7 @@ from trainer.config import TrainConfig
 from trainer.nightly import FAILED, NOTHING, PUBLISHED, REFUSED, Night, estimate, nightly
 from trainer.nightly_settings import NightlySettings
 from trainer.progress import Listener, silent
-from trainer.recorded import rollouts
+from trainer.recorded import recorded_rollouts
 from trainer.resuming import run_folders, unfinished_ids
 
 CONFIG = TrainConfig.model_validate(GATED | {"gate": {"regression_tasks": 4, "min_own_tasks": 3}})
@@ -199,5 +199,5 @@ def test_a_night_that_ran_out_of_time_and_died_while_it_measured_is_measured_ane
     assert (done.code, done.resumed) == (PUBLISHED, run)
     assert done.result is not None
     assert early < len(done.result.iterations) == 60
-    stages = {one.stage for one in rollouts(run_folders(tmp_path)[0].rollouts) if one.stage.startswith("after")}
+    stages = {one.stage for one in recorded_rollouts(run_folders(tmp_path)[0].rollouts) if one.stage.startswith("after")}
     assert len(stages) <= 2

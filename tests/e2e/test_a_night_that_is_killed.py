@@ -22,7 +22,7 @@ from trainer.demo.serving import Serving
 from trainer.demo.story import drawn
 from trainer.demo.users import give_feedback, live_all
 from trainer.nightly import PUBLISHED, REFUSED
-from trainer.recorded import rollouts
+from trainer.recorded import recorded_rollouts
 from trainer.resuming import run_folders
 
 KILLS = 10
@@ -83,7 +83,7 @@ def test_a_night_killed_ten_times_ends_as_its_own_replay(serving: Serving) -> No
     report = json.loads(folder.report.read_text())
     if process.returncode != 3:
         assert json.loads(out)["run"] == folder.id
-    counted = Counter((one.stage, one.task, one.sibling) for one in rollouts(folder.rollouts))
+    counted = Counter((one.stage, one.task, one.sibling) for one in recorded_rollouts(folder.rollouts))
     assert set(counted.values()) == {1}
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     assert [line["iteration"] for line in lines] == list(range(1, 9))

@@ -27,7 +27,7 @@ from trainer.batches import Rebuilt
 from trainer.config import TrainConfig
 from trainer.inputs import NothingToDo
 from trainer.loop import train
-from trainer.recorded import rollouts
+from trainer.recorded import recorded_rollouts
 from trainer.replaying import compared, replayed
 from trainer.resuming import run_folders, unfinished, unfinished_ids
 from trainer.run_folder import RunFolder
@@ -88,7 +88,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(base: P
         assert process.returncode == 0, errors
 
     [folder] = run_folders(tmp_path)
-    counted = Counter((one.stage, one.task, one.sibling) for one in rollouts(folder.rollouts))
+    counted = Counter((one.stage, one.task, one.sibling) for one in recorded_rollouts(folder.rollouts))
     assert set(counted.values()) == {1}
     assert counted.total() == ROLLOUTS
     registry = Registry(tmp_path / "adapters")
@@ -131,10 +131,10 @@ async def test_forgetting_blanks_what_a_run_recorded_and_says_which_batches_it_t
         certificate = await served.service.forgetting.namespace(Namespace(parts=(("user", "u0"),)))
     assert certificate.runs == (result.run.id,)
     assert (result.run.path / FORGOTTEN).is_file()
-    left = [one.trajectory for one in rollouts(result.run.rollouts) if not one.forgotten]
+    left = [one.trajectory for one in recorded_rollouts(result.run.rollouts) if not one.forgotten]
     assert left
     assert not [one for one in left if any("user/u0" in str(step.messages) for step in one.steps)]
-    blanked = [one.trajectory for one in rollouts(result.run.rollouts) if one.forgotten]
+    blanked = [one.trajectory for one in recorded_rollouts(result.run.rollouts) if one.forgotten]
     assert blanked
     assert all(not one.answer and all(not step.text and step.completion_ids is None for step in one.steps) for one in blanked)
     found = list(compared(result.run, chosen))

@@ -14,11 +14,11 @@ from benchmarks.long_prompts import long_prompts
 from benchmarks.trained import prompts_by_iteration, tokens_by_iteration
 from recollect.policy import Policy
 from recollect.trajectory import Step, Trajectory
-from trainer.recorded import Rollout
+from trainer.recorded import RecordedRollout
 from trainer.samples import merge_identical
 
 
-def rollout(iteration: int, task: int, sibling: int, num_calls: int) -> Rollout:
+def rollout(iteration: int, task: int, sibling: int, num_calls: int) -> RecordedRollout:
     """Each call's prompt tells where it comes from."""
     steps = [
         Step(index=i, role="reader", policy=Policy(base="b"), prompt_ids=[iteration, task, sibling, i], completion_ids=[7], logprobs=[0.0])
@@ -28,7 +28,7 @@ def rollout(iteration: int, task: int, sibling: int, num_calls: int) -> Rollout:
     made = Trajectory(
         id=name, tenant="local", namespace="user/a", session="s", agent="reader", agent_config_hash="", request=[], steps=steps
     )
-    return Rollout(f"{iteration:04}", task, sibling, made)
+    return RecordedRollout(f"{iteration:04}", task, sibling, made)
 
 
 def test_the_stock_trainer_gets_the_prompts_of_one_sibling_of_each_task() -> None:

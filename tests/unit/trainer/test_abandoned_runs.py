@@ -16,7 +16,7 @@ from tests.unit.trainer.test_split import said
 from trainer.abandoning import abandon, settle_finished
 from trainer.config import TrainConfig
 from trainer.environments.from_log.tasks import tasks_from_log
-from trainer.recorded import Recorded, rollouts
+from trainer.recorded import Recorded, recorded_rollouts
 from trainer.resuming import unfinished_ids, why_not
 from trainer.run_folder import RunFolder, TasksChanged
 from trainer.task_pool import TaskPool
@@ -71,7 +71,7 @@ async def test_forgetting_deletes_what_a_replay_and_a_broken_checkpoint_left(tmp
         (folder.path / name).write_bytes(b"weights")
     assert forget_in_run(tmp_path, folder.path, HASHES)
     assert [path for path in folder.path.rglob("*") if path.is_file() and path.read_bytes() == b"weights"] == []
-    assert [one.forgotten for one in rollouts(folder.rollouts)] == [True]
+    assert [one.forgotten for one in recorded_rollouts(folder.rollouts)] == [True]
 
 
 @pytest.mark.parametrize("generated_only", [False, True])

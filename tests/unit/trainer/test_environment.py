@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from memory_store.embedders.hash import HashEmbedder
 from memory_store.store import LanceMemoryStore
-from recollect.errors import EngineError
+from recollect.errors import EngineError, EngineUnavailable
 from recollect.memory import MemoryWrite, Namespace
 from recollect.messages import user
 from recollect.policy import Policy
@@ -23,6 +24,7 @@ from server.engines.scripted import ScriptedCall, ScriptedEngine, Trouble
 from trainer.environments.base import Environment
 from trainer.environments.tasks import Task, Turn
 from trainer.evaluate import Evaluation, evaluate
+from trainer.recorded import Recorded, recorded_rollouts
 from trainer.rewards.case import Scoring
 from trainer.rewards.weights import RewardWeights
 from trainer.rollout import Rollouts
@@ -218,3 +220,24 @@ async def test_held_out_tasks_are_asked_with_the_same_seeds_each_time_and_once_g
     assert len(seen[0]) == 7
     assert (found.accuracy, found.greedy_accuracy, found.num_errors) == (1.0, 1.0, 0)
     assert found.by_kind() == {"dialogue": 1.0, "reading": 1.0}
+
+
+async def test_what_failed_because_the_engine_was_gone_is_not_recorded_and_what_failed_by_itself_is(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    def answer(call: ScriptedCall) -> str:
+        if "gone" in call.prompt:
+            raise EngineUnavailable("the engine is gone")
+        if "broken" in call.prompt:
+            raise EngineError("the engine broke")
+        return "yes"
+
+    recorded = Recorded(tmp_path / "rollouts", lambda _: True)
+    asked = [
+        Task(id=text, kind="dialogue", agent="memory", request=(user(text),), gold=("yes",), source="generated")
+        for text in ("gone", "broken", "whole")
+    ]
+    staged = replace(rollouts(store, ScriptedEngine(answer=answer)), stage=recorded.stage("before"))
+    await staged.groups(asked, 1, policy=BASE, sampling=lambda *_: Sampling())
+    recorded.close()
+    assert sorted(one.trajectory.session for one in recorded_rollouts(tmp_path / "rollouts")) == ["broken", "whole"]
