@@ -9,9 +9,10 @@ import json
 import shutil
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recollect.log_cursor import give_back, taken_by
+from recollect.log_files import replacing
 from recollect.log_read import placed_events, refuse
 from recollect.log_redact import redact
 from recollect.registry import Registry
@@ -21,6 +22,13 @@ FORGOTTEN = "forgotten.json"
 PARTS = ("logged", "generated", "held_out", "answerable")
 """Of `tasks.json`: the lists of tasks."""
 TASKS, ROLLOUTS, REPORT, REPLAYED = "tasks.json", "rollouts", "report.json", "replayed"
+
+
+class _Marked(NamedTuple):
+    """The tasks of a run that were made of something forgotten, and those of them whose rollouts are blanked."""
+
+    tasks: frozenset[str]
+    blanked: frozenset[str]
 
 
 def forget_in_runs(home: Path, hashes: AbstractSet[str], *, training: bool) -> list[str]:
@@ -34,6 +42,8 @@ def forget_in_runs(home: Path, hashes: AbstractSet[str], *, training: bool) -> l
         if not tasks:
             continue
         if training and not (run / REPORT).is_file():
+            if tasks <= _marked(run).tasks:
+                continue
             _mark(run, tasks)
         elif not forget_in_run(home, run, hashes):
             continue
@@ -48,7 +58,7 @@ def forget_in_run(home: Path, run: Path, hashes: AbstractSet[str]) -> bool:
     unless it has published. Raises Conflict if it is still being written, CorruptLog: what cannot be read cannot be said to hold nothing.
     """
     tasks, root = _made_of(run, hashes), run / ROLLOUTS
-    if not tasks:
+    if tasks <= _marked(run).blanked:  # nobody rolls these out again: such a run cannot go on
         return False
     _mark(run, tasks)
     recorded = {
@@ -59,10 +69,16 @@ def forget_in_run(home: Path, run: Path, hashes: AbstractSet[str]) -> bool:
     blanked = redact(root, recorded)
     shutil.rmtree(run / REPLAYED, ignore_errors=True)
     if not (run / REPORT).is_file():
-        for file in (*run.glob("checkpoint-*.pt"), *run.glob(".checkpoint-*")):
-            file.unlink()
+        drop_checkpoints(run)
         _give_back(home, run.name)
+    _mark(run, tasks, blanked=tasks)
     return blanked > 0
+
+
+def drop_checkpoints(run: Path) -> None:
+    """Delete what only an unfinished run needs, and what a killed one had half written of it."""
+    for file in (*run.glob("checkpoint-*.pt"), *run.glob(".checkpoint-*")):
+        file.unlink()
 
 
 def _give_back(home: Path, run_id: str) -> None:
@@ -80,5 +96,13 @@ def _made_of(run: Path, hashes: AbstractSet[str]) -> set[str]:
     return {task["id"] for task in tasks if not hashes.isdisjoint(task["trajectories"])}
 
 
-def _mark(run: Path, tasks: AbstractSet[str]) -> None:
-    (run / FORGOTTEN).write_text(json.dumps({"tasks": sorted(tasks)}) + "\n", "utf-8")
+def _marked(run: Path) -> _Marked:
+    file = run / FORGOTTEN
+    said: dict[str, list[str]] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return _Marked(frozenset(said.get("tasks", ())), frozenset(said.get("blanked", ())))
+
+
+def _mark(run: Path, tasks: AbstractSet[str], *, blanked: AbstractSet[str] = frozenset()) -> None:
+    before = _marked(run)
+    with replacing(run / FORGOTTEN) as file:
+        file.write(json.dumps({"tasks": sorted(before.tasks | tasks), "blanked": sorted(before.blanked | blanked)}).encode())

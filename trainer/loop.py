@@ -114,12 +114,11 @@ async def train(
     tasks = await asyncio.to_thread(assemble, config, logged, length=learner.length, section_tokens=min(budget.section, GENERATED_SECTION))
     if resume is None:
         folder.save_tasks(tasks)
+        folder.save_config(config, settings, pool=pool, parent=parent.version, replaces=parent.replaces, window=learner.window)
     else:
         folder.check_tasks(tasks)
     if (checkpoint := folder.checkpoint()) is not None:
         await asyncio.to_thread(learner.restore, checkpoint[1])
-    if resume is None:
-        folder.save_config(config, settings, pool=pool, parent=parent.version, replaces=parent.replaces, window=learner.window)
     if not config.generated_only:
         await asyncio.to_thread(take_logged, home, folder.id, log, alias, pool)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recollect.registry import WEIGHTS, Registry, file_sha256
+from recollect.run_records import REPLAYED
 from recollect.settings import Settings
 from trainer.batches import Rebuilt, rebuilt
 from trainer.resuming import configuration, parent_at, saved_config
@@ -65,7 +66,7 @@ def replayed(folder: RunFolder, settings: Settings, *, threads: int = 1) -> Iter
     learner = Learner(
         settings.engine.model_path, optimisation, seed=config.seed, output=folder.path, parent=parent.folder, planned=config.iterations
     )
-    target = folder.path / "replayed"
+    target = folder.path / REPLAYED
     for one in compared(folder, settings):
         if one.rebuilt.batch is None:
             return

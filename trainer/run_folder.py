@@ -7,7 +7,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ import yaml
 from recollect.errors import ConfigurationError
 from recollect.log_files import replacing
 from recollect.registry import Registry
+from recollect.run_records import PARTS, REPORT, ROLLOUTS, TASKS, drop_checkpoints
 from recollect.settings import Settings
 from trainer.config import TrainConfig
+from trainer.environments.tasks import Task
 from trainer.measured import Measured
 from trainer.task_pool import TaskPool
 
@@ -57,7 +59,7 @@ class RunFolder:
 
     @property
     def report(self) -> Path:
-        return self.path / "report.json"
+        return self.path / REPORT
 
     @property
     def figure(self) -> Path:
@@ -69,7 +71,7 @@ class RunFolder:
 
     @property
     def rollouts(self) -> Path:
-        return self.path / "rollouts"
+        return self.path / ROLLOUTS
 
     @property
     def finished(self) -> bool:
@@ -133,7 +135,7 @@ class RunFolder:
 
     def save_tasks(self, pool: TaskPool) -> None:
         """Which tasks are trained on and measured. Trajectories appear as hashes of their ids."""
-        parts = {"logged": pool.logged, "generated": pool.generated, "held_out": pool.held_out, "answerable": pool.answerable}
+        parts: dict[str, Sequence[Task]] = {part: getattr(pool, part) for part in PARTS}
         content: dict[str, Any] = {
             part: [
                 {"id": task.id, "kind": task.kind, "trajectories": [sha256(i.encode()).hexdigest() for i in task.trajectory_ids]}
@@ -142,13 +144,13 @@ class RunFolder:
             for part, tasks in parts.items()
         }
         content |= {"left_out": pool.left_out, "log": pool.log}
-        with replacing(self.path / "tasks.json") as file:
+        with replacing(self.path / TASKS) as file:
             file.write(f"{json.dumps(content, indent=1)}\n".encode())
 
     def check_tasks(self, pool: TaskPool) -> None:
         """Raises TasksChanged if these are not the tasks that the run began with."""
-        said = json.loads((self.path / "tasks.json").read_text("utf-8"))
-        began = {task["id"] for part in ("logged", "generated", "held_out", "answerable") for task in said[part]}
+        said = json.loads((self.path / TASKS).read_text("utf-8"))
+        began = {task["id"] for part in PARTS for task in said[part]}
         if began != {task.id for task in (*pool.training, *pool.held_out)}:
             raise TasksChanged(
                 f"the tasks of run {self.id} are not those that it began with: something of the log is gone, or the agents were changed; "
@@ -183,5 +185,4 @@ class RunFolder:
 
     def drop_checkpoints(self) -> None:
         """Delete what only an unfinished run needs."""
-        for file in (*self.path.glob("checkpoint-*.pt"), *self.path.glob(".checkpoint-*")):
-            file.unlink()
+        drop_checkpoints(self.path)
