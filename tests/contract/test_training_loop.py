@@ -34,7 +34,7 @@ from trainer.run_plots import PLOTS
 SMALL: dict[str, Any] = {
     "iterations": 3,
     "tasks_per_iteration": 4,
-    "group_size": 4,
+    "group_size": 12,  # the base model is right in a quarter of the rollouts: smaller groups are all flat now and then
     "generated_tasks": 8,
     "held_out_tasks": 4,
     "samples_per_task": 2,
@@ -120,7 +120,7 @@ def assert_every_number_is_in_the_json(result: TrainResult) -> None:
 async def test_a_run_learns_from_the_log_and_publishes_what_it_learned(base: Path, tmp_path: Path) -> None:
     write_log(tmp_path, 6)
     engine, told = learning(), list[Progress]()
-    held_out = SMALL | {"held_out_logged_share": 0.3, "min_logged_share": 0.5, "group_size": 12}
+    held_out = SMALL | {"held_out_logged_share": 0.3, "min_logged_share": 0.5}
     result = await train(TrainConfig.model_validate(held_out), settings(tmp_path, base), engine, listen=told.append)
 
     assert result.version == 1

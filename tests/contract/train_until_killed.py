@@ -16,6 +16,7 @@ from trainer.resuming import LAST, unfinished, unfinished_ids
 
 CONFIG: dict[str, Any] = SMALL | {
     "iterations": 4,
+    "group_size": 4,
     "publish": "always",
     "from_log": {"since": "cursor"},
     "optimisation": {"rank": 4, "alpha": 8, "rows_per_batch": 8, "threads": 1},
