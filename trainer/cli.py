@@ -29,7 +29,7 @@ from trainer.progress import Listener, Progress
 from trainer.replacement import configuration_of
 from trainer.result import TrainResult
 from trainer.resuming import Unfinished, unfinished
-from trainer.trained import run_of
+from trainer.running_engine import run_here
 
 NOTHING_TO_DO = 3
 SECTIONS = frozenset(Settings.model_fields)
@@ -105,7 +105,7 @@ def trained(
         blank_forgotten(settings.home)
         log = resume.log if resume else read_logged(settings.home, chosen.policy or settings.agents.policy)
         tasks_of_log(chosen, settings, log)
-        return run_of(
+        return run_here(
             chosen, settings, engine_url, log, shown, pool=resume.pool if resume else LOCAL_TENANT, replaces=replaces, resume=resume
         )
 

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Literal
 
 from recollect.errors import Conflict, NotFound
-from recollect.manifest import Fingerprint, Manifest
 from recollect.memory import LOCAL_TENANT
 from recollect.policy import Policy
-from recollect.quarantine import put_aside
 from recollect.registry import WEIGHTS, Registry, file_sha256
 from recollect.settings import Settings
 from recollect.stores import MemoryStore
 from server.agents.budget import Budget
 from server.agents.registry import build_agents
 from server.engines.base import Engine
-from server.engines.fingerprint import fingerprint
 from trainer.abandoning import blank_forgotten, settle_finished, unload_forgotten
 from trainer.candidates import Candidates
 from trainer.closed_book import answerable, without
 from trainer.config import TrainConfig
-from trainer.evaluate import evaluate, paired_difference
+from trainer.evaluate import paired_difference
 from trainer.frozen import frozen_aliases, frozen_policies
 from trainer.inputs import (
     LogInput,
@@ -42,12 +36,11 @@ from trainer.inputs import (
     tasks_of_log,
 )
 from trainer.iterations import learned
-from trainer.judging import canaries_failed, judged
-from trainer.measured import Measured
+from trainer.judging import judged
+from trainer.measuring import measure
+from trainer.placing import place
 from trainer.progress import Listener, Progress, silent
-from trainer.publish import manifest_of
 from trainer.recorded import Recorded
-from trainer.replacement import check_remembered
 from trainer.report import write_report
 from trainer.result import TrainResult, held_out_figures
 from trainer.resuming import Unfinished, why_not
@@ -58,7 +51,6 @@ from trainer.run import Run
 from trainer.run_folder import RunFolder
 from trainer.task_pool import assemble
 from trainer.trl_bridge import Learner
-from trainer.verdict import Verdict
 
 GENERATED_SECTION = 1000
 """Tokens of a generated document's section at most, however large the agent's own sections are."""
@@ -140,16 +132,16 @@ async def train(
             if config.from_log.closed_book:
                 run = await _without_answerable(run, first)
             if (before := folder.before()) is None:
-                before = await _measured(run, first, "before")
+                before = await measure(run, first, "before")
                 folder.save_before(before)
             found = await learned(run, after_s=before.held_out.duration_s)
             last = await candidates.sync()
-            after = await _measured(run, last, "after")
+            after = await measure(run, last, "after")
             difference = paired_difference(before.held_out.sampled, after.held_out.sampled, seed=config.seed)
             verdict = await judged(run, before, after, found)
             weights = file_sha256(candidates.folder(last) / WEIGHTS) if last.adapter else None
             figures = held_out_figures(before.held_out, after.held_out, difference)
-            manifest = await _placed(run, last, verdict, after.fingerprint, figures, found.iterations)
+            manifest = await place(run, last, verdict, after.fingerprint, figures, found.iterations)
         finally:
             try:
                 await candidates.close()
@@ -178,90 +170,3 @@ async def _without_answerable(run: Run, policy: Policy) -> Run:
         raise nothing_to_do(len(run.log.trajectories), pool.left_out)
     run.folder.save_tasks(pool)
     return replace(run, tasks=pool)
-
-
-async def _measured(run: Run, policy: Policy, stage: Literal["before", "after"]) -> Measured:
-    """Fingerprint, held-out accuracy and canaries, with the same seeds before and after.
-
-    What is recorded afterwards is of these updates: a run that ended early for want of time may go on when it is resumed.
-    """
-    place = stage if stage == "before" else f"after-{run.learner.updates}"
-    known = await fingerprint(run.engine, policy)
-    total, done = len(run.tasks.held_out) * (run.config.samples_per_task + 1), 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        run.listen(Progress(stage, done, total))
-
-    held_out = await evaluate(
-        run.rollouts_of(place),
-        run.tasks.held_out,
-        policy,
-        samples_per_task=run.config.samples_per_task,
-        temperature=run.config.optimisation.temperature,
-        max_tokens=run.max_tokens,
-        seed=run.config.seed,
-        progress=count,
-    )
-    # What users said stands in the recorded rollouts alone, which forgetting blanks
-    answers = zip(held_out.greedy_answers, run.tasks.held_out, strict=True)
-    shown = tuple(answer if task.source == "generated" else None for answer, task in answers)
-    held_out = held_out.model_copy(update={"greedy_answers": shown})
-    failed = await canaries_failed(run, policy, place)
-    return Measured(held_out=held_out, canaries_failed=failed, fingerprint=known)
-
-
-async def _placed(
-    run: Run,
-    policy: Policy,
-    verdict: Verdict,
-    found: Fingerprint,
-    figures: dict[str, Any],
-    iterations: Sequence[Mapping[str, Any]],
-) -> Manifest | None:
-    """The last candidate as the policy's next version, or in quarantine, or nowhere.
-
-    Of a run that died after it had published, the version that it is already.
-    """
-    alias, folder = run.alias, run.candidates.folder(policy)
-    if (published := await asyncio.to_thread(run.registry.of_run, alias, run.folder.id, run.pool)) is not None:
-        if run.config.make_current and run.registry.current(alias, run.pool) == run.parent.version:
-            await asyncio.to_thread(run.registry.set_current, alias, published.version, run.pool)
-        return published
-    if verdict.refusal and not verdict.keep:
-        return None
-    manifest = await asyncio.to_thread(
-        manifest_of,
-        folder,
-        policy=alias,
-        version=0 if verdict.refusal else run.registry.next_version(alias, run.pool),
-        parent=run.parent.version,
-        base=run.engine.base,
-        base_path=Path(run.settings.engine.model_path),
-        run_id=run.folder.id,
-        logged=run.log.trajectories,
-        tasks=run.tasks.training,
-        configuration=run.config.model_dump(mode="json", exclude={"judge": {"api_key"}}) | _frozen(run),
-        metrics=figures
-        | ({"replaces": run.parent.replaces} if run.parent.replaces else {})
-        | ({"gate": verdict.gate} if verdict.gate else {}),
-        fingerprint=found,
-        batches=[row["batch_sha256"] for row in iterations if row["batch_sha256"]],
-    )
-
-    def check() -> None:
-        check_remembered(run.settings.home / "trajectories", manifest)
-
-    if verdict.refusal:
-        place = await asyncio.to_thread(put_aside, run.registry, folder, manifest, verdict.reasons, run.pool, check=check)
-        run.listen(Progress("publish", text=f"quarantined {alias}@run{run.folder.id}: {verdict.refusal} ({place})"))
-        return None
-    await asyncio.to_thread(run.registry.publish, folder, manifest, pool=run.pool, make_current=run.config.make_current, check=check)
-    run.listen(Progress("publish", text=f"published {alias}@v{manifest.version}"))
-    return manifest
-
-
-def _frozen(run: Run) -> dict[str, Any]:
-    """What the policy was trained against, for the manifest."""
-    return {"frozen": {alias: policy.name for alias, policy in run.rollouts.frozen.items()}} if run.rollouts.frozen else {}

@@ -25,8 +25,7 @@ from trainer.recorded import recorded_rollouts
 from trainer.result import TrainResult
 from trainer.resuming import Unfinished, found, saved_config, unfinished, unfinished_ids
 from trainer.run_folder import TasksChanged
-from trainer.running_engine import running_engine
-from trainer.trained import Listening, run_of
+from trainer.running_engine import Listening, run_here, running_engine
 
 logger = logging.getLogger(__name__)
 PUBLISHED, FAILED, NOTHING, REFUSED = 0, 1, 3, 4
@@ -92,7 +91,7 @@ def _alone(
     others = set(unfinished_ids(home)) - ({before.folder.id} if before else set())
     pool = before.pool if before else LOCAL_TENANT
     try:
-        result = run_of(chosen, settings, engine_url, log, listening, pool=pool, resume=before, until=until)
+        result = run_here(chosen, settings, engine_url, log, listening, pool=pool, resume=before, until=until)
     except (FloatingPointError, NothingToDo, TasksChanged) as exc:
         # Going on would end here again, every night.
         for run_id in set(unfinished_ids(home)) - others:

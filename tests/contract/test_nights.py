@@ -12,7 +12,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-import trainer.trained as trained
 from recollect.errors import EngineUnavailable
 from recollect.quarantine import quarantined
 from recollect.registry import Registry
@@ -23,6 +22,7 @@ from tests.contract.test_gated_runs import GATED, spoilt
 from tests.contract.test_training_loop import learning, settings, write_log
 from tests.contract.tiny_model import save_tiny_model
 from trainer import nightly as module
+from trainer import running_engine as engines
 from trainer.cli_nightly import nightly as nightly_command
 from trainer.config import TrainConfig
 from trainer.nightly import FAILED, NOTHING, PUBLISHED, REFUSED, Night, estimate, nightly
@@ -44,7 +44,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine(scripted: ScriptedEngine) -> Generator[None]:
     """Nights meet this engine in place of a running server's: the expensive seam."""
     patch = pytest.MonkeyPatch()
-    for place in (module, trained):
+    for place in (module, engines):
         patch.setattr(place, "running_engine", lambda *_: scripted)
     try:
         yield
