@@ -42,10 +42,10 @@ class Rebuilt:
 
 
 def batch_of(groups: Sequence[TrajectoryGroup], config: TrainConfig, *, alias: str, window: int) -> Batch:
-    """Credit the groups and take the calls of policy `alias` that fit into `window` tokens, identical ones merged."""
+    """Credit the groups and take the calls of policy `alias` that fit into `window` tokens; identical ones merged if the loss lets them."""
     credited = credit(groups, config.credit, learning=Learning(alias, config.roles))
     samples, num_too_long = within_window(credited.samples, window)
-    return Batch(merge_identical(samples), credited, num_too_long)
+    return Batch(merge_identical(samples) if config.optimisation.mergeable else samples, credited, num_too_long)
 
 
 def rebuilt(root: Path, config: TrainConfig, *, alias: str, window: int) -> Iterator[Rebuilt]:

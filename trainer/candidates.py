@@ -1,9 +1,12 @@
-"""Candidates of a run in the engine: a new version is loaded before the old one is unloaded, two at once at most."""
+"""Candidates of a run in the engine: a new version is loaded before the old one is unloaded, and one that is held stays."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from recollect.policy import Policy
@@ -23,6 +26,7 @@ class Candidates:
         self._run_id = run_id
         self.policy = Policy(base=engine.base)
         """The newest one that is loaded; before the first, the base model."""
+        self._holders = Counter[str]()
 
     def updates_of(self, name: str) -> int:
         """After how many updates the policy of that name was saved."""
@@ -52,6 +56,18 @@ class Candidates:
             await self._load()
         return self.policy
 
+    @asynccontextmanager
+    async def held(self) -> AsyncGenerator[Policy]:
+        """The newest one; it stays loaded until nobody holds it."""
+        policy = self.policy
+        self._holders[policy.name] += 1
+        try:
+            yield policy
+        finally:
+            self._holders[policy.name] -= 1
+            if policy.name != self.policy.name:
+                await self._let_go(policy)
+
     async def _load(self) -> None:
         policy = Policy(base=self._engine.base, adapter=self._alias, candidate=f"{self._run_id}.{self._learner.updates}")
         folder = self.folder(policy)
@@ -67,7 +83,7 @@ class Candidates:
             await self._engine.unload_adapter(Policy.parse(folder.name, base=self._engine.base))
 
     async def _let_go(self, policy: Policy) -> None:
-        if policy.adapter is None:
+        if policy.adapter is None or self._holders[policy.name]:
             return
         await self._engine.unload_adapter(policy)
         await asyncio.to_thread(shutil.rmtree, self.folder(policy))

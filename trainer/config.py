@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recollect.model import Frozen
 from trainer.credit.settings import Credit
@@ -17,11 +17,18 @@ from trainer.rewards.judge import JudgeSettings
 from trainer.rewards.weights import RewardWeights
 from trainer.suites.suite import TaskSet
 
+BY_SEQUENCE = ("grpo", "sapo", "luspo")
+"""Losses that a ratio for each sequence can go with."""
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 class Optimisation(Frozen):
-    """How the adapter is updated. `loss` is TRL's name: dapo is the mean over all tokens of a batch, cispo clips ratios instead."""
+    """How the adapter is updated.
+
+    `loss` is TRL's name. dapo: the mean over all tokens of a batch. grpo: the mean over calls of each call's mean. dr_grpo: the mean
+    over calls of their sums, by `completion_tokens`. cispo: ratios are clipped and tokens are not. sapo: a soft gate in place of
+    clipping. luspo: sums of calls by sequence ratios. vespo: calls weighed by a gamma of their sequence ratio.
+    """
 
     rank: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
@@ -31,7 +38,11 @@ class Optimisation(Frozen):
     decay: bool = False
     """Let the learning rate fall to nothing over the planned iterations. A run that goes on from what learned already is less
     likely to lose it again."""
-    loss: Literal["dapo", "cispo"] = "dapo"
+    loss: Literal["dapo", "grpo", "dr_grpo", "cispo", "sapo", "luspo", "vespo"] = "dapo"
+    ratios: Literal["token", "sequence"] = "token"
+    """Whether each token has its ratio of new to old probability, or each call its geometric mean (GSPO is loss grpo with sequence)."""
+    completion_tokens: int = Field(default=256, ge=1)
+    """What dr_grpo divides a call's sum by, in tokens."""
     beta: float = Field(default=0.0, ge=0)
     """Weight of the divergence from the model that the run began with."""
     clip_low: float = Field(default=0.2, ge=0)
@@ -45,6 +56,19 @@ class Optimisation(Frozen):
     """Rows that are computed at once. It changes speed and memory, not the gradient."""
     threads: int = Field(default=0, ge=0)
     """Threads of an update on a CPU; 0: torch's choice. With 1 the same batches give the same weights, byte for byte."""
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether identical calls may be computed as one with their mean advantage: the loss must be linear in it."""
+        return self.loss != "vespo" and self.beta == 0
+
+    @model_validator(mode="after")
+    def _ratios_fit(self) -> Self:
+        if self.loss == "luspo" and self.ratios == "token":
+            raise ValueError("loss luspo is defined on sequences: set optimisation.ratios=sequence")
+        if self.ratios == "sequence" and self.loss not in BY_SEQUENCE:
+            raise ValueError(f"ratios sequence would weigh calls by their length under loss {self.loss}: take {' or '.join(BY_SEQUENCE)}")
+        return self
 
 
 class Needs(Frozen):
@@ -74,6 +98,12 @@ class TrainConfig(Frozen):
     iterations: int = Field(default=25, ge=1)
     tasks_per_iteration: int = Field(default=16, ge=1)
     group_size: int = Field(default=8, ge=2)
+    decided_after: int = Field(default=0, ge=0)
+    """Siblings of a group after which no more are rolled out if all have the same reward: most such groups teach nothing. Those that
+    would have, had there been more siblings, are lost. 0: all are rolled out."""
+    max_lag: int = Field(default=0, ge=0)
+    """Updates that a rollout's policy may be behind the newest. 0: rollouts and updates take turns. 1: while an update is made the
+    next rollouts run already, as is worth it where engine and trainer have a device each; importance sampling corrects for it."""
     concurrency: int = Field(default=128, ge=1)
     """Rollouts in flight at once."""
     max_answer_tokens: int = Field(default=0, ge=0)
@@ -121,3 +151,9 @@ class TrainConfig(Frozen):
     optimisation: Optimisation = Optimisation()
     credit: Credit = Credit()
     curriculum: Curriculum = Curriculum()
+
+    @model_validator(mode="after")
+    def _decided_before_the_end(self) -> Self:
+        if self.decided_after >= self.group_size:
+            raise ValueError(f"decided_after must be less than group_size ({self.group_size}); 0 turns it off")
+        return self

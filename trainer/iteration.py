@@ -15,7 +15,7 @@ from trainer.evaluate import mean
 
 @dataclass(slots=True)
 class Timing:
-    """Seconds of an iteration's parts."""
+    """Seconds that an iteration spent on its parts: on rollouts, what it waited for them."""
 
     rollout_s: float = 0.0
     update_s: float = 0.0

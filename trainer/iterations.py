@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from recollect.trajectory import TrajectoryGroup
 from server.engines.base import Sampling
@@ -33,17 +34,46 @@ async def learned(run: Run, *, after_s: float) -> Learned:
     draw, found, last = Draw(run.tasks, run.config), run.folder.kept_metrics(), list[Sample]()
     for _ in found:
         draw.next()
-    for number in range(len(found) + 1, run.config.iterations + 1):
-        if found and _late(run, found, after_s):
-            run.listen(Progress("train", number - 1, run.config.iterations, text=f"the time is over after iteration {number - 1}"))
-            break
-        metrics, samples = await _iteration(run, number, draw.next())
-        last = samples or last
-        run.folder.append_metrics(metrics)
-        await asyncio.to_thread(run.folder.checkpointed, number, run.learner.checkpoint)
-        run.listen(Progress("train", number, run.config.iterations, metrics=metrics))
-        found.append(metrics)
+    async with _Ahead(run, draw, len(found)) as ahead:
+        for number in range(len(found) + 1, run.config.iterations + 1):
+            if found and _late(run, found, after_s):
+                run.listen(Progress("train", number - 1, run.config.iterations, text=f"the time is over after iteration {number - 1}"))
+                break
+            metrics, samples = await _iteration(run, number, ahead)
+            last = samples or last
+            run.folder.append_metrics(metrics)
+            await asyncio.to_thread(run.folder.checkpointed, number, run.learner.checkpoint)
+            run.listen(Progress("train", number, run.config.iterations, metrics=metrics))
+            found.append(metrics)
     return Learned(found, last)
+
+
+class _Ahead:
+    """The rollouts of the iterations to come: at most `max_lag` more are begun than the next update needs."""
+
+    def __init__(self, run: Run, draw: Draw, done: int) -> None:
+        self._run, self._draw, self._begun = run, draw, done
+        self._waiting = deque[tuple[list[Task], asyncio.Task[list[TrajectoryGroup]]]]()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        begun = [rolling for _, rolling in self._waiting]
+        for rolling in begun:
+            rolling.cancel()
+        await asyncio.gather(*begun, return_exceptions=True)
+
+    async def next(self) -> tuple[list[Task], list[TrajectoryGroup]]:
+        """The tasks of the next iteration and their groups. Raises what rollouts do."""
+        while len(self._waiting) <= self._run.config.max_lag and self._begun < self._run.config.iterations:
+            self._begun += 1
+            tasks = self._draw.next()
+            self._waiting.append((tasks, asyncio.create_task(_rolled_out(self._run, self._begun, tasks))))
+        tasks, rolling = self._waiting[0]
+        groups = await rolling
+        self._waiting.popleft()
+        return tasks, groups
 
 
 def _late(run: Run, found: Sequence[Mapping[str, Any]], after_s: float) -> bool:
@@ -52,7 +82,7 @@ def _late(run: Run, found: Sequence[Mapping[str, Any]], after_s: float) -> bool:
     return run.until is not None and time.monotonic() + last["rollout_s"] + last["update_s"] + last["sync_s"] + after_s > run.until
 
 
-async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> tuple[dict[str, Any], list[Sample]]:
+async def _iteration(run: Run, number: int, ahead: _Ahead) -> tuple[dict[str, Any], list[Sample]]:
     """Sync when it is time, roll out with the newest candidate, reward, credit, update."""
     timing, clock = Timing(), time.perf_counter()
     # Only what a checkpoint stands behind is handed to the engine: a candidate's name is one set of weights for ever.
@@ -60,7 +90,7 @@ async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> tuple[dict
     timing.sync_s = time.perf_counter() - clock
 
     clock = time.perf_counter()
-    groups = await _rolled_out(run, number, tasks)
+    tasks, groups = await ahead.next()
     timing.rollout_s = time.perf_counter() - clock
 
     clock = time.perf_counter()
@@ -70,15 +100,17 @@ async def _iteration(run: Run, number: int, tasks: Sequence[Task]) -> tuple[dict
     if batch.samples:
         update = await asyncio.to_thread(run.learner.update, batch.samples)
     timing.update_s = time.perf_counter() - clock
-    return iteration_metrics(number, tasks=tasks, groups=groups, batch=batch, update=update, lag=lag, timing=timing), batch.samples
+    metrics = iteration_metrics(number, tasks=tasks, groups=groups, batch=batch, update=update, lag=lag, timing=timing)
+    return metrics | {"groups_decided": sum(len(group.trajectories) < run.config.group_size for group in groups)}, batch.samples
 
 
 async def _rolled_out(run: Run, number: int, tasks: Sequence[Task]) -> list[TrajectoryGroup]:
     sampling = Sampling(temperature=run.config.optimisation.temperature, max_tokens=run.max_tokens)
-    how: Any = {"policy": run.candidates.policy, "sampling": lambda *_: sampling}
-    rollouts = run.rollouts_of(stage_of(number))
-    groups = await rollouts.groups(tasks, run.config.group_size, **how)
-    return await with_forks(rollouts, tasks, groups, run.config.credit, learning=Learning(run.alias, run.config.roles), **how)
+    rollouts, config = run.rollouts_of(stage_of(number)), run.config
+    async with run.candidates.held() as policy:
+        how: Any = {"policy": policy, "sampling": lambda *_: sampling}
+        groups = await rollouts.groups(tasks, config.group_size, decided_after=config.decided_after, **how)
+        return await with_forks(rollouts, tasks, groups, config.credit, learning=Learning(run.alias, config.roles), **how)
 
 
 def _lag(samples: Sequence[Sample], run: Run) -> float:

@@ -46,10 +46,11 @@ class Rollouts:
         *,
         policy: Policy,
         sampling: SamplingOf,
+        decided_after: int = 0,
         progress: Callable[[], None] | None = None,
     ) -> list[TrajectoryGroup]:
         """`size` scored siblings of each task, in the order of the tasks. All aliases of the agents but the frozen ones
-        stand for `policy`.
+        stand for `policy`. If the first `decided_after` of a group have the same reward, it has no more.
 
         A rollout that fails is data. Raises EngineError only if every one of them failed.
         """
@@ -62,13 +63,23 @@ class Rollouts:
                 progress()
             return trajectory
 
-        done = await asyncio.gather(*(one(place, task, sibling) for place, task in enumerate(tasks) for sibling in range(size)))
+        async def group(place: int, task: Task) -> TrajectoryGroup:
+            done: list[Trajectory] = []
+            for siblings in (range(decided_after), range(decided_after, size)):
+                if not _decided(done):
+                    done += await asyncio.gather(*(one(place, task, sibling) for sibling in siblings))
+            return TrajectoryGroup(task_id=task.id, trajectories=done)
+
+        groups = list(await asyncio.gather(*(group(place, task) for place, task in enumerate(tasks))))
+        done = [t for one_group in groups for t in one_group.trajectories]
         if done and all(t.error for t in done):
             raise EngineError(f"all {len(done)} rollouts failed; the first: {done[0].error}")
-        for number, trajectory in enumerate(done):
-            if self.stage is not None and trajectory.error is not None and not trajectory.error.startswith(EngineUnavailable.__name__):
-                await self.stage.add(*divmod(number, size), trajectory)
-        return [TrajectoryGroup(task_id=task.id, trajectories=list(done[i * size : (i + 1) * size])) for i, task in enumerate(tasks)]
+        if self.stage is not None:
+            for place, one_group in enumerate(groups):
+                for sibling, t in enumerate(one_group.trajectories):
+                    if t.error is not None and not t.error.startswith(EngineUnavailable.__name__):
+                        await self.stage.add(place, sibling, t)
+        return groups
 
     async def recorded(self, place: int, sibling: int, task: Task, roll: Callable[[], Awaitable[Trajectory]]) -> Trajectory:
         """The rollout that the stage has of this task's place and sibling; else a new one, which it keeps unless it failed."""
@@ -111,3 +122,9 @@ class Rollouts:
             judge=self.judge,
             told=told,
         )
+
+
+def _decided(siblings: Sequence[Trajectory]) -> bool:
+    """Whether there are some, all were scored, and all the same."""
+    rewards = {t.reward for t in siblings}
+    return len(rewards) == 1 and None not in rewards and not any(t.error for t in siblings)

@@ -50,6 +50,10 @@ hf_logging.disable_progress_bar()
 trl_utils._use_triton = lambda _: True  # pyright: ignore[reportPrivateImportUsage]
 
 
+MEANS_OF_ROWS = frozenset({"grpo", "dr_grpo", "sapo", "luspo"})
+"""Losses that TRL divides by the rows of a batch, the others by its tokens."""
+
+
 class _RecordedTrainer(GRPOTrainer):
     """GRPOTrainer whose batches are given. `feed` sets the samples of the next `train()`, which makes one optimiser step."""
 
@@ -59,7 +63,7 @@ class _RecordedTrainer(GRPOTrainer):
         self._optimisation = optimisation
         self._samples: list[Sample] = []
         self._batches: list[dict[str, Any]] = []
-        self._position, self._num_rows, self._num_batches = 0, 0, 0
+        self._position, self._num_rows, self._num_batches, self._scale = 0, 0, 0, 1.0
         self._in_loss: dict[str, Any] | None = None
         self._ratios: list[torch.Tensor] = []
         self._drift: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -78,6 +82,8 @@ class _RecordedTrainer(GRPOTrainer):
         neutral = [True] * missing + [False] * len(ordered)
         self.train_dataset = Dataset.from_dict({"prompt": [-1 - i if n else i for i, n in zip(indices, neutral, strict=True)]})
         self._num_rows, self._num_batches = num_batches * rows, num_batches
+        # Neutral rows are no calls, and a row may stand for several
+        self._scale = self._num_rows / sum(one.count for one in ordered) if self.loss_type in MEANS_OF_ROWS else 1.0
         self.args.gradient_accumulation_steps = num_batches
         self.args.steps_per_generation = num_batches
         self.args.generation_batch_size = num_batches * rows
@@ -128,7 +134,7 @@ class _RecordedTrainer(GRPOTrainer):
         # TRL multiplies the loss by `importance_sampling_ratio` only where it believes that vLLM sampled
         self.use_vllm = self._optimisation.importance_cap is not None
         try:
-            return super()._compute_loss(model, inputs)
+            return super()._compute_loss(model, inputs) * self._scale
         finally:
             self.use_vllm, self._in_loss = False, None
 
@@ -300,6 +306,8 @@ def _arguments(optimisation: Optimisation, output: Path, *, seed: int, gpu: bool
         weight_decay=0.0,
         max_grad_norm=optimisation.max_grad_norm,
         loss_type=optimisation.loss,
+        importance_sampling_level=optimisation.ratios,
+        max_completion_length=optimisation.completion_tokens,
         beta=optimisation.beta,
         use_bias_correction_kl=False,  # the papers' k3 as it is, without the ratio as a weight
         epsilon=optimisation.clip_low,
@@ -341,7 +349,7 @@ def _metrics(trainer: _RecordedTrainer, samples: Sequence[Sample], seconds: floa
         "learning_rate": float(logged.get("learning_rate", math.nan)),
         "entropy": float(logged.get("entropy", math.nan)),
         "clip_low": float(logged.get("clip_ratio/low_mean", 0.0)),
-        "clip_high": float(logged.get("clip_ratio/high_mean", 0.0)),
+        "clip_high": float(logged.get("clip_ratio/high_mean", logged.get("cispo_clip_ratio", 0.0))),
         "kl_sampler": float((ratios - 1 - drift).mean()),
         "importance_mean": float(ratios.mean()),
         "importance_max": float(ratios.max()),

@@ -200,6 +200,38 @@ def test_cispo_weighs_a_token_that_the_policy_itself_sampled_with_one(base: Path
     assert largest_difference(found, by_hand) < 1e-5
 
 
+def calls_by_hand(made: Learner, calls: Sequence[Sample], loss: str, ratios: str, *, cap: float, tokens: int) -> list[torch.Tensor]:
+    """Losses that are means over calls, and vespo; the policy's own ratio is 1, since one step is made of each batch."""
+    made.model.zero_grad()
+    for sample in calls:
+        found = logprobs(made, sample.prompt_ids, sample.completion_ids)
+        weight = (found.detach() - torch.tensor(sample.logprobs)).exp().clamp(max=cap)
+        # the gradient of a sequence's ratio is that of the mean of its log-probs
+        gained = weight * found if ratios == "token" else weight * found.mean()
+        if loss == "vespo":
+            w, (k, slope) = weight.log().sum().exp(), (2.0, 3.0) if sample.advantage >= 0 else (3.0, 2.0)
+            gained = (slope + k * w.log() - slope * w).exp() * found
+        by = {"luspo": len(calls), "dr_grpo": len(calls) * tokens, "vespo": sum(len(one.completion_ids) for one in calls)}
+        (-sample.advantage * gained.sum() / by.get(loss, len(calls) * len(found))).backward()
+    grads = [p.grad.clone() for p in made.parameters if p.grad is not None]
+    made.model.zero_grad()
+    return grads
+
+
+@pytest.mark.parametrize(
+    ("loss", "ratios"),
+    [("grpo", "token"), ("grpo", "sequence"), ("dr_grpo", "token"), ("sapo", "token"), ("luspo", "sequence"), ("vespo", "token")],
+)
+def test_every_loss_is_computed_as_its_paper_says(base: Path, tmp_path: Path, loss: str, ratios: str) -> None:
+    made = learner(base, tmp_path, loss=loss, ratios=ratios, importance_cap=2.0, completion_tokens=20)
+    calls = samples(made, noise=0.3)
+    repeated = [*calls, *(replace(one, advantage=0.3, trajectory_id="again") for one in calls[:3])]
+    by_hand = calls_by_hand(made, repeated, loss, ratios, cap=2.0, tokens=20)
+    found, _ = gradients_of_bridge(made, merge_identical(repeated) if made.optimisation.mergeable else repeated)
+    assert max(float(g.abs().max()) for g in by_hand) > 1e-3
+    assert largest_difference(found, by_hand) < 1e-5
+
+
 def test_the_divergence_from_the_reference_is_k3_over_all_tokens_at_its_weight(base: Path, tmp_path: Path) -> None:
     """k3 = exp(d) - d - 1 with d = log p_ref - log p (Schulman), the reference being the model without its adapter."""
     beta = 0.5
@@ -214,6 +246,7 @@ def test_the_divergence_from_the_reference_is_k3_over_all_tokens_at_its_weight(b
         (beta * (apart.exp() - apart - 1).sum() / total).backward()
     divergence = [p.grad.clone() for p in made.parameters if p.grad is not None]
     made.model.zero_grad()
+    assert not made.optimisation.mergeable
     found, _ = gradients_of_bridge(made, calls)
     assert largest_difference(found, by_hand) > 1e-4
     assert largest_difference(found, [one + other for one, other in zip(by_hand, divergence, strict=True)]) < 1e-5

@@ -46,6 +46,9 @@ def test_a_file_and_overrides_make_the_configuration(tmp_path: Path) -> None:
         (["iterations=["], "'iterations': the value is not YAML"),
         (["optimisation.rank={"], r"'optimisation\.rank': the value is not YAML"),
         (["seed.x=1"], "seed"),
+        (["optimisation.loss=luspo"], "set optimisation.ratios=sequence"),
+        (["optimisation.ratios=sequence"], "under loss dapo: take grpo or sapo or luspo"),
+        (["decided_after=8"], "decided_after must be less than group_size"),
         (["rewards.exact_match=0", "rewards.format=0"], "must be above 0"),
     ],
 )
