@@ -71,7 +71,7 @@ async def _serve(server: _Server, listener: socket.socket, service: Service) -> 
     while not server.started and not serving.done():  # noqa: ASYNC110 (uvicorn has no event for it)
         await asyncio.sleep(0.01)
     if server.started:
-        with announced(service.home, url=url, engine_url=lambda: _engine_url(service)) as write:
+        with announced(service.home, url=url, engine_urls=lambda: _engine_urls(service)) as write:
             service.announce = write
             tasks = [asyncio.create_task(_show_progress(service, url)), asyncio.create_task(_end_answers(server, service))]
             try:
@@ -89,10 +89,10 @@ async def _end_answers(server: uvicorn.Server, service: Service) -> None:
     service.chat.stop()
 
 
-def _engine_url(service: Service) -> str | None:
-    """Where a trainer may reach the engine; of several, the first."""
-    first = next(iter(getattr(service.engine, "engines", ())), service.engine)
-    return getattr(first, "url", None)
+def _engine_urls(service: Service) -> list[str]:
+    """Where a trainer may reach the engines."""
+    engines = getattr(service.engine, "engines", (service.engine,))
+    return [url for engine in engines if (url := getattr(engine, "url", None))]
 
 
 async def _show_progress(service: Service, url: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from recollect.trajectory import Trajectory, TrajectoryGroup
 from trainer.config import TrainConfig
 from trainer.credit import Credited, Learning, credit
+from trainer.imitation import imitated
 from trainer.recorded import RecordedRollout, recorded_rollouts
 from trainer.samples import Sample, merge_identical, within_window
 
@@ -25,6 +26,8 @@ class Batch:
     samples: list[Sample]
     credited: Credited
     num_too_long: int
+    imitates: bool = False
+    """Whether its calls were sampled to be imitated: no ratio weighs them."""
 
     @property
     def sha256(self) -> str | None:
@@ -41,11 +44,15 @@ class Rebuilt:
     num_forgotten: int
 
 
-def batch_of(groups: Sequence[TrajectoryGroup], config: TrainConfig, *, alias: str, window: int) -> Batch:
-    """Credit the groups and take the calls of policy `alias` that fit into `window` tokens; identical ones merged if the loss lets them."""
-    credited = credit(groups, config.credit, learning=Learning(alias, config.roles))
+def batch_of(groups: Sequence[TrajectoryGroup], config: TrainConfig, number: int, *, alias: str, window: int) -> Batch:
+    """The batch of iteration `number`: the groups credited, or imitated, and the calls of policy `alias` that fit into `window` tokens.
+
+    Identical calls are merged where the loss allows it.
+    """
+    learning, imitates = Learning(alias, config.roles), number <= config.imitate
+    credited = imitated(groups, learning) if imitates else credit(groups, config.credit, learning=learning)
     samples, num_too_long = within_window(credited.samples, window)
-    return Batch(merge_identical(samples) if config.optimisation.mergeable else samples, credited, num_too_long)
+    return Batch(merge_identical(samples) if config.optimisation.mergeable else samples, credited, num_too_long, imitates)
 
 
 def rebuilt(root: Path, config: TrainConfig, *, alias: str, window: int) -> Iterator[Rebuilt]:
@@ -60,7 +67,7 @@ def rebuilt(root: Path, config: TrainConfig, *, alias: str, window: int) -> Iter
         else:
             in_order = [places[place] for place in sorted(places)]
             groups = [_group([one.trajectory for one in of_task]) for _, of_task in groupby(in_order, lambda one: one.task)]
-            yield Rebuilt(number, batch_of(groups, config, alias=alias, window=window), 0)
+            yield Rebuilt(number, batch_of(groups, config, number, alias=alias, window=window), 0)
 
 
 def _group(trajectories: list[Trajectory]) -> TrajectoryGroup:

@@ -26,6 +26,7 @@ from trainer.config import TrainConfig
 from trainer.dry_run import check_needs, dry_run
 from trainer.inputs import NothingToDo, check_settings, read_logged, tasks_of_log
 from trainer.progress import Listener, Progress
+from trainer.ranks import led
 from trainer.replacement import configuration_of
 from trainer.result import TrainResult
 from trainer.resuming import Unfinished, unfinished
@@ -36,13 +37,17 @@ SECTIONS = frozenset(Settings.model_fields)
 TITLES = {"before": "held out, before", "train": "training", "after": "held out, after"}
 
 
+@led
 def train(
     ctx: typer.Context,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Of the training configuration or the settings.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of the training configuration.")] = None,
-    engine_url: Annotated[str | None, typer.Option(help="The engine; default: that of the server running on this home.")] = None,
+    engine_url: Annotated[
+        list[str] | None,
+        typer.Option(help="An engine; may be given again. Default: those of the server running on this home."),
+    ] = None,
     replace: Annotated[
         str | None,
         typer.Option(metavar="POLICY@vN", help="Train what replaces a retired version: as it was, on the log as it is now."),
@@ -83,7 +88,7 @@ def train(
         _tell(dry_run(chosen, settings), as_json=as_json)
         return
     try:
-        result = trained(chosen, settings, engine_url, replaces=version, resume=going_on)
+        result = trained(chosen, settings, engine_url or (), replaces=version, resume=going_on)
     except NothingToDo as exc:
         typer.echo(exc.message, err=True)
         raise typer.Exit(NOTHING_TO_DO) from exc
@@ -93,7 +98,7 @@ def train(
 def trained(
     chosen: TrainConfig,
     settings: Settings,
-    engine_url: str | None = None,
+    engine_urls: Sequence[str] = (),
     *,
     replaces: int | None = None,
     resume: Unfinished | None = None,
@@ -106,7 +111,7 @@ def trained(
         log = resume.log if resume else read_logged(settings.home, chosen.policy or settings.agents.policy)
         tasks_of_log(chosen, settings, log)
         return run_here(
-            chosen, settings, engine_url, log, shown, pool=resume.pool if resume else LOCAL_TENANT, replaces=replaces, resume=resume
+            chosen, settings, engine_urls, log, shown, pool=resume.pool if resume else LOCAL_TENANT, replaces=replaces, resume=resume
         )
 
 

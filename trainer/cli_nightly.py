@@ -19,9 +19,11 @@ from trainer.nightly import DEFAULTS, NOTHING, Night, estimate, new_tasks
 from trainer.nightly import nightly as night
 from trainer.nightly_settings import NightlySettings
 from trainer.progress import Listener, silent
+from trainer.ranks import led
 from trainer.resuming import run_folders, unfinished_ids
 
 
+@led
 def nightly(
     ctx: typer.Context,
     overrides: Annotated[
@@ -32,7 +34,10 @@ def nightly(
     max_minutes: Annotated[float, typer.Option(help="Be done within so many minutes; 0: no limit but the window's end.")] = 0.0,
     nice: Annotated[int, typer.Option(help="By how much to give way to other processes.")] = 10,
     min_tasks: Annotated[int, typer.Option(help="New tasks of the log without which it does not begin.")] = 8,
-    engine_url: Annotated[str | None, typer.Option(help="The engine; default: that of the server running on this home.")] = None,
+    engine_url: Annotated[
+        list[str] | None,
+        typer.Option(help="An engine; may be given again. Default: those of the server running on this home."),
+    ] = None,
     dry: Annotated[bool, typer.Option("--dry-run", help="Tell what there is to learn from and what it would cost, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON in place of the line.")] = False,
 ) -> None:
@@ -56,7 +61,7 @@ def nightly(
             raise typer.Exit(NOTHING) from exc
         typer.echo(json.dumps(plan, indent=1) if as_json else "\n".join(f"{name}: {value}" for name, value in plan.items()))
         return
-    done = night(chosen, settings, when, engine_url=engine_url, listening=_shown_to_people)
+    done = night(chosen, settings, when, engine_urls=engine_url or (), listening=_shown_to_people)
     typer.echo(_report(done) if as_json else f"recollect nightly: {done.said}")
     raise typer.Exit(done.code)
 

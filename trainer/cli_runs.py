@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -57,13 +57,16 @@ def rebuild(ctx: typer.Context, run: RunId, as_json: AsJson = False) -> None:
 def give_back(
     ctx: typer.Context,
     run: RunId,
-    engine_url: Annotated[str | None, typer.Option(help="The engine; default: that of the server running on this home.")] = None,
+    engine_url: Annotated[
+        list[str] | None,
+        typer.Option(help="An engine; may be given again. Default: those of the server running on this home."),
+    ] = None,
 ) -> None:
     """A run that died will not be resumed: what it took of the log is new again."""
     settings = _settings(ctx)
     folder = found(settings.home.resolve(), run)
     with exclusive(settings.home):
-        asyncio.run(_abandon(settings, folder.id, engine_url))
+        asyncio.run(_abandon(settings, folder.id, engine_url or ()))
     typer.echo(f"run {run}: what it took of the log is new again")
 
 
@@ -83,9 +86,9 @@ def replay(settings: Settings, run: str, *, as_json: bool) -> None:
     _exit([row for row, _ in done])
 
 
-async def _abandon(settings: Settings, run: str, engine_url: str | None) -> None:
+async def _abandon(settings: Settings, run: str, engine_urls: Sequence[str]) -> None:
     home = settings.home.resolve()
-    engine = running_engine(settings, engine_url)
+    engine = running_engine(settings, engine_urls)
     try:
         await engine.health()
         await abandon(home, found(home, run), engine)

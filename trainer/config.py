@@ -98,6 +98,8 @@ class TrainConfig(Frozen):
     iterations: int = Field(default=25, ge=1)
     tasks_per_iteration: int = Field(default=16, ge=1)
     group_size: int = Field(default=8, ge=2)
+    imitate: int = Field(default=0, ge=0)
+    """Iterations at the beginning that imitate accepted answers of the log and roll nothing out: a supervised warm start."""
     decided_after: int = Field(default=0, ge=0)
     """Siblings of a group after which no more are rolled out if all have the same reward: most such groups teach nothing. Those that
     would have, had there been more siblings, are lost. 0: all are rolled out."""
@@ -148,6 +150,8 @@ class TrainConfig(Frozen):
     gate: GateSettings = GateSettings()
     make_current: bool = True
     """Whether a published version is answered with from now on; false leaves that to `recollect adapters promote`."""
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
+    """Where each iteration's numbers are told besides; wandb sends them over the network, tensorboard writes `<run>/tensorboard`."""
     optimisation: Optimisation = Optimisation()
     credit: Credit = Credit()
     curriculum: Curriculum = Curriculum()

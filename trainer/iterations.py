@@ -13,6 +13,7 @@ from server.engines.base import Sampling
 from trainer.batches import batch_of
 from trainer.credit import Learning
 from trainer.environments.tasks import Task
+from trainer.imitation import accepted_tasks, imitated_groups
 from trainer.iteration import Timing, iteration_metrics
 from trainer.local_rollouts import with_forks
 from trainer.progress import Progress
@@ -32,8 +33,8 @@ class Learned(NamedTuple):
 async def learned(run: Run, *, after_s: float) -> Learned:
     """All iterations, or as many as leave `after_s` seconds of the run's time. Those behind which a checkpoint stands are not repeated."""
     draw, found, last = Draw(run.tasks, run.config), run.folder.kept_metrics(), list[Sample]()
-    for _ in found:
-        draw.next()
+    for number in range(1, len(found) + 1):
+        _tasks(run, draw, number)
     async with _Ahead(run, draw, len(found)) as ahead:
         for number in range(len(found) + 1, run.config.iterations + 1):
             if found and _late(run, found, after_s):
@@ -68,7 +69,7 @@ class _Ahead:
         """The tasks of the next iteration and their groups. Raises what rollouts do."""
         while len(self._waiting) <= self._run.config.max_lag and self._begun < self._run.config.iterations:
             self._begun += 1
-            tasks = self._draw.next()
+            tasks = _tasks(self._run, self._draw, self._begun)
             self._waiting.append((tasks, asyncio.create_task(_rolled_out(self._run, self._begun, tasks))))
         tasks, rolling = self._waiting[0]
         groups = await rolling
@@ -94,19 +95,30 @@ async def _iteration(run: Run, number: int, ahead: _Ahead) -> tuple[dict[str, An
     timing.rollout_s = time.perf_counter() - clock
 
     clock = time.perf_counter()
-    batch = batch_of(groups, run.config, alias=run.alias, window=run.learner.window)
-    lag = _lag(batch.samples, run)
+    batch = batch_of(groups, run.config, number, alias=run.alias, window=run.learner.window)
+    lag = 0.0 if batch.imitates else _lag(batch.samples, run)
     update: Mapping[str, float] = {}
     if batch.samples:
-        update = await asyncio.to_thread(run.learner.update, batch.samples)
+        update = await asyncio.to_thread(run.learner.update, batch.samples, corrected=not batch.imitates)
     timing.update_s = time.perf_counter() - clock
-    metrics = iteration_metrics(number, tasks=tasks, groups=groups, batch=batch, update=update, lag=lag, timing=timing)
-    return metrics | {"groups_decided": sum(len(group.trajectories) < run.config.group_size for group in groups)}, batch.samples
+    size = run.config.group_size
+    return iteration_metrics(
+        number, tasks=tasks, groups=groups, group_size=size, batch=batch, update=update, lag=lag, timing=timing
+    ), batch.samples
+
+
+def _tasks(run: Run, draw: Draw, number: int) -> list[Task]:
+    """The tasks of an iteration; to be asked for in order."""
+    if number <= run.config.imitate:
+        return accepted_tasks(run.tasks.logged, run.log.trajectories, run.config, number)
+    return draw.next()
 
 
 async def _rolled_out(run: Run, number: int, tasks: Sequence[Task]) -> list[TrajectoryGroup]:
     sampling = Sampling(temperature=run.config.optimisation.temperature, max_tokens=run.max_tokens)
     rollouts, config = run.rollouts_of(stage_of(number)), run.config
+    if number <= config.imitate:
+        return await imitated_groups(tasks, run.log.trajectories, run.recorded.stage(stage_of(number)))
     async with run.candidates.held() as policy:
         how: Any = {"policy": policy, "sampling": lambda *_: sampling}
         groups = await rollouts.groups(tasks, config.group_size, decided_after=config.decided_after, **how)

@@ -42,6 +42,7 @@ from trainer.placing import place
 from trainer.progress import Listener, Progress, silent
 from trainer.recorded import Recorded
 from trainer.report import write_report
+from trainer.reporting import reporters, reporting
 from trainer.result import TrainResult, held_out_figures
 from trainer.resuming import Unfinished, why_not
 from trainer.rewards.judge import opened_judge
@@ -78,6 +79,7 @@ async def train(
     """
     started = time.perf_counter()
     check_settings(config, settings)
+    reports = reporters(config.report_to)
     home, alias = settings.home.resolve(), config.policy or settings.agents.policy
     await asyncio.to_thread(blank_forgotten, home)
     await asyncio.to_thread(settle_finished, home)
@@ -121,11 +123,12 @@ async def train(
         opened_store(store, settings) as memory,
         frozen_policies(engine, registry, folder.frozen(registry, others, pool), pool=pool, run_id=folder.id) as frozen,
         opened_judge(config.judge, home / VERDICTS) as judge,
+        reporting(reports, folder, learner.arguments, listen) as told,
     ):
         recorded = await asyncio.to_thread(Recorded, folder.rollouts, lambda stage: not stage.isdigit() or int(stage) > done)
         candidates = Candidates(engine, learner, folder.candidates, alias=alias, run_id=folder.id)
         rollouts = Rollouts(engine, memory, agents, config.concurrency, config.rewards, config.scoring, judge, frozen)
-        parts = (folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, recorded, until, listen)
+        parts = (folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, recorded, until, told)
         run = Run(alias, config, settings, pool, *parts)
         try:
             first = await candidates.begin(parent.folder)

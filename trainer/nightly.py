@@ -45,7 +45,7 @@ class Night(NamedTuple):
 
 
 def nightly(
-    config: TrainConfig, settings: Settings, when: NightlySettings, *, engine_url: str | None = None, listening: Listening
+    config: TrainConfig, settings: Settings, when: NightlySettings, *, engine_urls: Sequence[str] = (), listening: Listening
 ) -> Night:
     """Run one night on the settings' home. Never raises for what a night may meet: it is in the code and the sentence."""
     left = when.seconds_left(datetime.now())
@@ -60,7 +60,7 @@ def nightly(
                 held.enter_context(exclusive(settings.home))
             except Conflict as exc:
                 return Night(NOTHING, f"nothing to do: {exc.message}")
-            return _alone(config, settings, when, engine_url, until, listening)
+            return _alone(config, settings, when, engine_urls, until, listening)
     except NothingToDo as exc:
         return Night(NOTHING, exc.message)
     except (RecollectError, OSError) as exc:
@@ -80,29 +80,29 @@ def new_tasks(config: TrainConfig, settings: Settings, when: NightlySettings) ->
 
 
 def _alone(
-    config: TrainConfig, settings: Settings, when: NightlySettings, engine_url: str | None, until: float | None, listening: Listening
+    config: TrainConfig, settings: Settings, when: NightlySettings, engine_urls: Sequence[str], until: float | None, listening: Listening
 ) -> Night:
     """The night of the only trainer on the home."""
     home = settings.home.resolve()
     blank_forgotten(home)
-    before = asyncio.run(_unfinished(config, settings, engine_url))
+    before = asyncio.run(_unfinished(config, settings, engine_urls))
     log = before.log if before else new_tasks(config, settings, when)[0]
     chosen = before.config if before else config
     others = set(unfinished_ids(home)) - ({before.folder.id} if before else set())
     pool = before.pool if before else LOCAL_TENANT
     try:
-        result = run_here(chosen, settings, engine_url, log, listening, pool=pool, resume=before, until=until)
+        result = run_here(chosen, settings, engine_urls, log, listening, pool=pool, resume=before, until=until)
     except (FloatingPointError, NothingToDo, TasksChanged) as exc:
         # Going on would end here again, every night.
         for run_id in set(unfinished_ids(home)) - others:
-            asyncio.run(_give_back(home, run_id, running_engine(settings, engine_url)))
+            asyncio.run(_give_back(home, run_id, running_engine(settings, engine_urls)))
         if isinstance(exc, NothingToDo):
             raise
         return Night(FAILED, f"failed: {exc}; nothing was published, and what the run took of the log is new again")
     return Night(*_outcome(result), result, before.folder.id if before else None)
 
 
-async def _unfinished(config: TrainConfig, settings: Settings, engine_url: str | None) -> Unfinished | None:
+async def _unfinished(config: TrainConfig, settings: Settings, engine_urls: Sequence[str]) -> Unfinished | None:
     """The night's run to go on with: one of the same policy that was to pass the gate too. Other runs are left alone.
 
     Those that cannot go on are given back: settings changed, their parent is retired, or they died too often.
@@ -124,7 +124,7 @@ async def _unfinished(config: TrainConfig, settings: Settings, engine_url: str |
         given_back.append(last.folder.id)
         last = None
     for run_id in given_back:
-        await _give_back(home, run_id, running_engine(settings, engine_url))
+        await _give_back(home, run_id, running_engine(settings, engine_urls))
     return last
 
 

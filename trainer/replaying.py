@@ -71,6 +71,6 @@ def replayed(folder: RunFolder, settings: Settings, *, threads: int = 1) -> Iter
         if one.rebuilt.batch is None:
             return
         if one.rebuilt.batch.samples:
-            learner.update(one.rebuilt.batch.samples)
+            learner.update(one.rebuilt.batch.samples, corrected=not one.rebuilt.batch.imitates)
         shutil.rmtree(target, ignore_errors=True)
         yield one, file_sha256(save_candidate(learner, target) / WEIGHTS)

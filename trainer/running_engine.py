@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from recollect.errors import ConfigurationError
 from recollect.settings import Settings
+from server.engines.base import Engine
+from server.engines.pool import EnginePool
 from server.engines.vllm import VllmEngine
 from trainer.config import TrainConfig
 from trainer.inputs import LogInput
@@ -21,41 +23,41 @@ Listening = Callable[[], AbstractContextManager[Listener]]
 """Opens what shows a run's progress."""
 
 
-def running_engine(settings: Settings, url: str | None) -> VllmEngine:
-    """A client of the engine. Raises ConfigurationError if no server runs on the home and no URL is given."""
-    model = Path(settings.engine.model_path)
-    return VllmEngine(
-        url or _of_server(settings.home), max_lora_rank=settings.engine.max_lora_rank, model_path=model if model.is_dir() else None
-    )
+def running_engine(settings: Settings, urls: Sequence[str]) -> Engine:
+    """A client of the engine, or of several as one. Raises ConfigurationError if no server runs on the home and no URL is given."""
+    path, rank = Path(settings.engine.model_path), settings.engine.max_lora_rank
+    model = path if path.is_dir() else None
+    engines = [VllmEngine(url, max_lora_rank=rank, model_path=model) for url in urls or _of_server(settings.home)]
+    return engines[0] if len(engines) == 1 else EnginePool(engines)
 
 
-def _of_server(home: Path) -> str:
-    """The engine's URL, as the running server wrote it down."""
+def _of_server(home: Path) -> list[str]:
+    """The URLs of all engines, as the running server wrote them down."""
     try:
-        url = json.loads((home / "server.json").read_text("utf-8")).get("engine_url")
+        urls: list[str] = json.loads((home / "server.json").read_text("utf-8")).get("engine_urls")
     except (FileNotFoundError, ValueError):
-        url = None
-    if not url:
+        urls = []
+    if not urls:
         raise ConfigurationError(
             f"no server with an engine runs on home {home}; start one (recollect serve) or give --engine-url", param="engine-url"
         )
-    return str(url)
+    return urls
 
 
 def run_here(
-    config: TrainConfig, settings: Settings, engine_url: str | None, log: LogInput, listening: Listening, **how: Any
+    config: TrainConfig, settings: Settings, engine_urls: Sequence[str], log: LogInput, listening: Listening, **how: Any
 ) -> TrainResult:
     """Train against the running engine. `how` is handed to `train`. Raises what that does, ConfigurationError without an engine."""
-    return asyncio.run(_run(config, settings, engine_url, log, listening, **how))
+    return asyncio.run(_run(config, settings, engine_urls, log, listening, **how))
 
 
 async def _run(
-    config: TrainConfig, settings: Settings, engine_url: str | None, log: LogInput, listening: Listening, **how: Any
+    config: TrainConfig, settings: Settings, engine_urls: Sequence[str], log: LogInput, listening: Listening, **how: Any
 ) -> TrainResult:
     # Imported here: torch takes seconds, and that there is nothing to do is told before.
     from trainer.loop import train
 
-    engine = running_engine(settings, engine_url)
+    engine = running_engine(settings, engine_urls)
     try:
         with listening() as listen:
             return await train(config, settings, engine, log=log, listen=listen, **how)

@@ -16,6 +16,7 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -39,7 +41,7 @@ with warnings.catch_warnings():
     from trl.trainer.grpo_trainer import GRPOTrainer
     from trl.trainer.utils import RepeatSampler
 
-from trainer import lora_weights
+from trainer import lora_weights, ranks
 from trainer.config import Optimisation
 from trainer.samples import Sample, by_length
 from trainer.shared_prompts import packed, shareable
@@ -64,23 +66,31 @@ class _RecordedTrainer(GRPOTrainer):
         self._samples: list[Sample] = []
         self._batches: list[dict[str, Any]] = []
         self._position, self._num_rows, self._num_batches, self._scale = 0, 0, 0, 1.0
+        self.cap: float | None = None
         self._in_loss: dict[str, Any] | None = None
         self._ratios: list[torch.Tensor] = []
         self._drift: list[tuple[torch.Tensor, torch.Tensor]] = []
         super().__init__(rollout_func=self._look_up, reward_funcs=[_unused_reward], **arguments)
         self.num_generations = 1  # rows are no groups; TRL takes no less than 2 at its construction
 
-    def feed(self, samples: Sequence[Sample]) -> None:
-        """Take the samples of the next step, sorted by length and filled up with neutral rows to whole batches."""
+    def feed(self, samples: Sequence[Sample], *, cap: float | None) -> None:
+        """Take the samples of the next step, sorted by length and filled up with neutral rows to whole batches.
+
+        `cap`: of importance sampling; None: no correction.
+        """
+        self.cap = cap
         rows = self._optimisation.rows_per_batch * self.accelerator.num_processes
         ordered = by_length(samples)
         num_batches = math.ceil(len(ordered) / rows)
         self._samples = ordered
         missing = num_batches * rows - len(ordered)
         # neutral rows are copies of the shortest sample, so that they lengthen no batch
-        indices = [0] * missing + list(range(len(ordered)))
-        neutral = [True] * missing + [False] * len(ordered)
-        self.train_dataset = Dataset.from_dict({"prompt": [-1 - i if n else i for i, n in zip(indices, neutral, strict=True)]})
+        prompts = [-1] * missing + list(range(len(ordered)))
+        # each process takes a stretch of the rows: with every so many batches it has as long ones as the others
+        size, processes = self._optimisation.rows_per_batch, self.accelerator.num_processes
+        batches = [prompts[place : place + size] for place in range(0, len(prompts), size)]
+        in_turn = [batch for process in range(processes) for batch in batches[process::processes]]
+        self.train_dataset = Dataset.from_dict({"prompt": list(chain.from_iterable(in_turn))})
         self._num_rows, self._num_batches = num_batches * rows, num_batches
         # Neutral rows are no calls, and a row may stand for several
         self._scale = self._num_rows / sum(one.count for one in ordered) if self.loss_type in MEANS_OF_ROWS else 1.0
@@ -132,7 +142,7 @@ class _RecordedTrainer(GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         self._in_loss = inputs
         # TRL multiplies the loss by `importance_sampling_ratio` only where it believes that vLLM sampled
-        self.use_vllm = self._optimisation.importance_cap is not None
+        self.use_vllm = self.cap is not None
         try:
             return super()._compute_loss(model, inputs) * self._scale
         finally:
@@ -161,8 +171,8 @@ class _RecordedTrainer(GRPOTrainer):
         ratio = difference.exp()
         self._ratios.append(ratio[mask])
         self._drift.append((difference[mask], difference[mask].abs()))
-        if self._optimisation.importance_cap is not None:
-            batch["importance_sampling_ratio"] = ratio.clamp(max=self._optimisation.importance_cap)
+        if self.cap is not None:
+            batch["importance_sampling_ratio"] = ratio.clamp(max=self.cap)
 
 
 class Learner:
@@ -177,6 +187,7 @@ class Learner:
 
         `output` is a folder that TRL may write to. Raises OSError if the model cannot be read.
         """
+        ranks.tell("Learner", base=base, optimisation=optimisation, output=output, seed=seed, parent=parent, planned=planned)
         self.optimisation = optimisation
         if optimisation.threads:
             torch.set_num_threads(optimisation.threads)
@@ -205,6 +216,11 @@ class Learner:
         return cast(PeftModel, self._trainer.model)
 
     @property
+    def arguments(self) -> GRPOConfig:
+        """TRL's settings of the updates."""
+        return self._trainer.args
+
+    @property
     def window(self) -> int:
         """Tokens that the base model was made for."""
         return int(self.model.config.max_position_embeddings)
@@ -223,12 +239,16 @@ class Learner:
         """The optimiser that lives through all updates."""
         return self._optimizer
 
-    def update(self, samples: Sequence[Sample]) -> dict[str, float]:
-        """One optimiser step on the samples; its metrics. Raises ValueError without samples, FloatingPointError if it diverged."""
+    def update(self, samples: Sequence[Sample], *, corrected: bool = True) -> dict[str, float]:
+        """One optimiser step on the samples; its metrics. `corrected`: by importance sampling, if the settings want that.
+
+        Raises ValueError without samples, FloatingPointError if it diverged.
+        """
         if not samples:
             raise ValueError("an update needs at least one sample")
+        ranks.tell("update", samples=samples, corrected=corrected)
         started = time.perf_counter()
-        self._trainer.feed(samples)
+        self._trainer.feed(samples, cap=self.optimisation.importance_cap if corrected else None)
         self._trainer.state.log_history.clear()
         self._trainer.train()
         self.updates += 1
@@ -262,6 +282,7 @@ class Learner:
 
     def restore(self, file: Path) -> None:
         """Go on from the checkpoint of a learner with the same base, parent and optimisation. Raises OSError, ValueError for another's."""
+        ranks.tell("restore", file=file)
         state = torch.load(file, map_location=self.model.device, weights_only=True)
         if lora_weights.trained(self.model).keys() != state["parameters"].keys():
             raise ValueError(f"{file} is the checkpoint of another model or of other optimisation.targets")
@@ -327,6 +348,7 @@ def _arguments(optimisation: Optimisation, output: Path, *, seed: int, gpu: bool
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
         dataloader_num_workers=0,
         dataloader_pin_memory=gpu,
         shuffle_dataset=False,
@@ -338,11 +360,16 @@ def _unused_reward(completions: Sequence[Any], **_: Any) -> list[float | None]:
     return [0.0] * len(completions)
 
 
+def _of_all(trainer: _RecordedTrainer, values: torch.Tensor) -> torch.Tensor:
+    """The values (n,) of all processes."""
+    return torch.cat(gather_object([values.cpu()])) if trainer.accelerator.num_processes > 1 else values
+
+
 def _metrics(trainer: _RecordedTrainer, samples: Sequence[Sample], seconds: float) -> dict[str, float]:
     """What the step did: TRL's own figures, and the ratios of current to sampling probabilities."""
     logged = next((row for row in reversed(trainer.state.log_history) if "grad_norm" in row), {})
-    ratios, drift = torch.cat(trainer._ratios), torch.cat([d for d, _ in trainer._drift])
-    cap = trainer._optimisation.importance_cap
+    ratios, drift = _of_all(trainer, torch.cat(trainer._ratios)), _of_all(trainer, torch.cat([d for d, _ in trainer._drift]))
+    cap = trainer.cap
     metrics = {
         "loss": float(logged.get("loss", math.nan)),
         "grad_norm": float(logged.get("grad_norm", math.nan)),

@@ -110,9 +110,9 @@ class EnginePool:
         self._adapters[policy.name] = (policy, path)
 
     async def unload_adapter(self, policy: Policy) -> None:
-        """Forget an adapter on all engines; requests in flight finish."""
-        self._adapters.pop(policy.name, None)
-        holders = [member for member in self._members if policy.name in member.loaded]
+        """Forget an adapter on all engines; requests in flight finish. One that was loaded before this pool was is looked for on all."""
+        known = self._adapters.pop(policy.name, None) is not None
+        holders = [member for member in self._members if policy.name in member.loaded or not known]
         for member in holders:
             member.loaded.discard(policy.name)
         results = await asyncio.gather(*(m.engine.unload_adapter(policy) for m in holders), return_exceptions=True)

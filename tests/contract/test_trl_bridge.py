@@ -200,6 +200,18 @@ def test_cispo_weighs_a_token_that_the_policy_itself_sampled_with_one(base: Path
     assert largest_difference(found, by_hand) < 1e-5
 
 
+def test_an_update_that_imitates_is_weighed_by_no_ratio(base: Path, tmp_path: Path) -> None:
+    made = learner(base, tmp_path, importance_cap=2.0)
+    calls = [replace(one, advantage=1.0) for one in samples(made, noise=1.0)]
+    by_hand = gradients_by_hand(made, calls, cap=None)
+    kept: list[torch.Tensor] = []
+    handle = made.optimizer.register_step_pre_hook(lambda *_: kept.extend(p.grad.clone() for p in made.parameters if p.grad is not None))
+    metrics = made.update(calls, corrected=False)
+    handle.remove()
+    assert largest_difference(kept, by_hand) < 1e-5
+    assert metrics["importance_truncated"] == 0.0
+
+
 def calls_by_hand(made: Learner, calls: Sequence[Sample], loss: str, ratios: str, *, cap: float, tokens: int) -> list[torch.Tensor]:
     """Losses that are means over calls, and vespo; the policy's own ratio is 1, since one step is made of each batch."""
     made.model.zero_grad()

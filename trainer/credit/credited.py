@@ -103,7 +103,7 @@ def credit(groups: Sequence[TrajectoryGroup], settings: Credit = Credit(), *, le
             trained = [step for step in valued if step.trainable and trajectory.trainable]
             for step in trained:
                 sizes.setdefault(step.role, []).append(abs(advantages[step.index]))
-            samples += [_sample(trajectory, step, advantages[step.index]) for step in trained]
+            samples += [sample_of(trajectory, step, advantages[step.index]) for step in trained]
             counts["frozen"] += len(calls) - len(learnt)
             counts["uncredited"] += len(learnt) - len(valued)
             counts["untrainable"] += len(valued) - len(trained)
@@ -123,7 +123,7 @@ def credit(groups: Sequence[TrajectoryGroup], settings: Credit = Credit(), *, le
     )
 
 
-def _sample(trajectory: Trajectory, step: Step, advantage: float) -> Sample:
+def sample_of(trajectory: Trajectory, step: Step, advantage: float) -> Sample:
     """A call with its advantage."""
     return Sample(
         prompt_ids=tuple(step.prompt_ids or ()),

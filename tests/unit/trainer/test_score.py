@@ -252,7 +252,7 @@ async def test_a_judge_that_does_not_know_drops_the_rollout_and_is_counted(tmp_p
     credited = credit(groups)
     batch = Batch([], credited, 0)
     assert (credited.num_unscored, credited.num_failed) == (1, 0)
-    row = iteration_metrics(1, tasks=[of], groups=groups, batch=batch, update={}, lag=0.0, timing=Timing())
+    row = iteration_metrics(1, tasks=[of], groups=groups, group_size=3, batch=batch, update={}, lag=0.0, timing=Timing())
     assert (row["reward/judge"], row["unscored/judge"]) == (0.5, 1)
     assert "unscored/exact_match" not in row
 

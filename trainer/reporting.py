@@ -1,0 +1,66 @@
+"""Iterations' figures for TensorBoard, trackio or Weights & Biases, by transformers' own integrations.
+
+Each is a package that the user installs. What is told are numbers: no text of a user leaves the run's folder by this way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
+
+from transformers.integrations.integration_utils import TensorBoardCallback, get_reporting_integration_callbacks
+from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
+from transformers.training_args import TrainingArguments
+
+from recollect.errors import ConfigurationError
+from trainer.progress import Listener, Progress
+from trainer.run_folder import RunFolder
+
+PROJECT = "recollect"
+
+
+def reporters(names: Sequence[str]) -> list[TrainerCallback]:
+    """The integrations of these names. Raises ConfigurationError for one whose package is missing."""
+    found: list[TrainerCallback] = []
+    for name, kind in zip(names, get_reporting_integration_callbacks(list(names)), strict=True):
+        try:
+            found.append(kind())
+        except (RuntimeError, ImportError) as exc:
+            raise ConfigurationError(f"report_to {name}: its package is missing; pip install {name}", param="report_to") from exc
+    return found
+
+
+@asynccontextmanager
+async def reporting(
+    found: Sequence[TrainerCallback], folder: RunFolder, arguments: TrainingArguments, listen: Listener
+) -> AsyncGenerator[Listener]:
+    """A listener that hands every iteration's numbers on to the integrations, and everything to `listen`. `arguments` are the learner's."""
+    if not found:
+        yield listen
+        return
+    arguments = copy(arguments)
+    arguments.run_name, arguments.project, arguments.trackio_space_id = folder.id, PROJECT, None
+    state, control = TrainerState(), TrainerControl()
+    for one in found:
+        if isinstance(one, TensorBoardCallback):
+            one.logging_dir = str(folder.path / "tensorboard")
+        one.on_train_begin(arguments, state, control, model=None)
+
+    def told(progress: Progress) -> None:
+        listen(progress)
+        state.global_step = progress.done
+        numbers = {name: float(value) for name, value in progress.metrics.items() if _is_number(value)}
+        for one in found if numbers else ():
+            one.on_log(arguments, state, control, logs=dict(numbers), model=None)
+
+    try:
+        yield told
+    finally:
+        for one in found:
+            one.on_train_end(arguments, state, control)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
