@@ -157,7 +157,9 @@ class TrainConfig(Frozen):
     curriculum: Curriculum = Curriculum()
 
     @model_validator(mode="after")
-    def _decided_before_the_end(self) -> Self:
-        if self.decided_after >= self.group_size:
-            raise ValueError(f"decided_after must be less than group_size ({self.group_size}); 0 turns it off")
+    def _fits(self) -> Self:
+        if self.decided_after == 1 or self.decided_after >= self.group_size:
+            raise ValueError(f"decided_after must be 2 or more and less than group_size ({self.group_size}); 0 turns it off")
+        if self.max_lag and self.optimisation.importance_cap is None:
+            raise ValueError("max_lag samples from older policies, which importance sampling corrects: set optimisation.importance_cap")
         return self

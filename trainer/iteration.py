@@ -12,12 +12,16 @@ from trainer.batches import Batch
 from trainer.environments.tasks import Task
 from trainer.evaluate import mean
 
+OF_SAMPLING = ("importance_", "logprob_difference_", "kl_sampler")
+
 
 @dataclass(slots=True)
 class Timing:
     """Seconds that an iteration spent on its parts: on rollouts, what it waited for them."""
 
     rollout_s: float = 0.0
+    rollouts_s: float = 0.0
+    """What the rollouts themselves took, which may have begun in an iteration before; no part of the total."""
     update_s: float = 0.0
     sync_s: float = 0.0
 
@@ -41,6 +45,10 @@ def iteration_metrics(
 
     `unscored/<reward>` counts the trajectories, among those that did not fail, that this reward could not be found for.
     """
+    imitated = sum(len(group.trajectories) for group in groups) if batch.imitates else 0
+    if batch.imitates:  # nothing was sampled: neither rewards nor ratios say anything of the policy
+        groups = [group.model_copy(update={"trajectories": []}) for group in groups]
+        update = {name: value for name, value in update.items() if not name.startswith(OF_SAMPLING)}
     trajectories = [t for group in groups for t in group.trajectories]
     calls = sum(step.policy is not None for t in trajectories for step in t.own_steps)
     return {
@@ -51,19 +59,26 @@ def iteration_metrics(
         "tasks_logged": sum(task.source == "logged" for task in tasks),
         "tasks_generated": sum(task.source == "generated" for task in tasks),
         **batch.credited.figures(),
-        "groups_decided": 0 if batch.imitates else sum(len(group.trajectories) < group_size for group in groups),
+        "groups_decided": 0 if batch.imitates else sum(_whole(group) < group_size for group in groups),
         "too_long_calls": batch.num_too_long,
         "batch_sha256": batch.sha256,
         "rollouts": len(trajectories),
+        "imitated": imitated,
         "calls": calls,
         "version_lag": lag,
         "imitates": int(batch.imitates),
         **update,
         "rollout_s": timing.rollout_s,
+        "rollouts_s": timing.rollouts_s,
         "update_s": timing.update_s,
         "sync_s": timing.sync_s,
         "calls_per_s": calls / timing.total_s if timing.total_s else 0.0,
     }
+
+
+def _whole(group: TrajectoryGroup) -> int:
+    """How many of a group began at the task's beginning."""
+    return sum(t.forked is None for t in group.trajectories)
 
 
 def _by_reward(groups: Sequence[TrajectoryGroup]) -> dict[str, float | None]:

@@ -32,7 +32,8 @@ class Learned(NamedTuple):
 
 async def learned(run: Run, *, after_s: float) -> Learned:
     """All iterations, or as many as leave `after_s` seconds of the run's time. Those behind which a checkpoint stands are not repeated."""
-    draw, found, last = Draw(run.tasks, run.config), run.folder.kept_metrics(), list[Sample]()
+    drawing = run.config.model_copy(update={"iterations": max(1, run.config.iterations - run.config.imitate)})
+    draw, found, last = Draw(run.tasks, drawing), run.folder.kept_metrics(), list[Sample]()
     for number in range(1, len(found) + 1):
         _tasks(run, draw, number)
     async with _Ahead(run, draw, len(found)) as ahead:
@@ -49,38 +50,52 @@ async def learned(run: Run, *, after_s: float) -> Learned:
     return Learned(found, last)
 
 
+class _Rolled(NamedTuple):
+    """The tasks of an iteration with their groups, and the seconds that those took."""
+
+    tasks: list[Task]
+    groups: list[TrajectoryGroup]
+    seconds: float
+
+
 class _Ahead:
-    """The rollouts of the iterations to come: at most `max_lag` more are begun than the next update needs."""
+    """The rollouts of the iterations to come: `max_lag` more are begun when those that the next update needs are done."""
 
     def __init__(self, run: Run, draw: Draw, done: int) -> None:
         self._run, self._draw, self._begun = run, draw, done
-        self._waiting = deque[tuple[list[Task], asyncio.Task[list[TrajectoryGroup]]]]()
+        self._waiting = deque[asyncio.Task[_Rolled]]()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        begun = [rolling for _, rolling in self._waiting]
-        for rolling in begun:
+        for rolling in self._waiting:
             rolling.cancel()
-        await asyncio.gather(*begun, return_exceptions=True)
+        await asyncio.gather(*self._waiting, return_exceptions=True)
 
-    async def next(self) -> tuple[list[Task], list[TrajectoryGroup]]:
-        """The tasks of the next iteration and their groups. Raises what rollouts do."""
-        while len(self._waiting) <= self._run.config.max_lag and self._begun < self._run.config.iterations:
-            self._begun += 1
-            tasks = _tasks(self._run, self._draw, self._begun)
-            self._waiting.append((tasks, asyncio.create_task(_rolled_out(self._run, self._begun, tasks))))
-        tasks, rolling = self._waiting[0]
-        groups = await rolling
+    async def next(self) -> _Rolled:
+        """What the next iteration learns from. Raises what rollouts do."""
+        if not self._waiting:
+            self._begin()
+        rolled = await self._waiting[0]
         self._waiting.popleft()
-        return tasks, groups
+        while len(self._waiting) < self._run.config.max_lag and self._begun < self._run.config.iterations:
+            self._begin()
+        return rolled
+
+    def _begin(self) -> None:
+        self._begun += 1
+        tasks = _tasks(self._run, self._draw, self._begun)
+        self._waiting.append(asyncio.create_task(_timed(self._run, self._begun, tasks)))
 
 
 def _late(run: Run, found: Sequence[Mapping[str, Any]], after_s: float) -> bool:
     """Whether one more iteration would leave too little time for what comes after the last."""
-    last = found[-1]
-    return run.until is not None and time.monotonic() + last["rollout_s"] + last["update_s"] + last["sync_s"] + after_s > run.until
+    if run.until is None:
+        return False
+    last = next((row for row in reversed(found) if not row["imitates"]), None)  # of those that were rolled out
+    seconds = last["rollouts_s"] + last["update_s"] + last["sync_s"] if last else after_s
+    return time.monotonic() + seconds + after_s > run.until
 
 
 async def _iteration(run: Run, number: int, ahead: _Ahead) -> tuple[dict[str, Any], list[Sample]]:
@@ -91,7 +106,7 @@ async def _iteration(run: Run, number: int, ahead: _Ahead) -> tuple[dict[str, An
     timing.sync_s = time.perf_counter() - clock
 
     clock = time.perf_counter()
-    tasks, groups = await ahead.next()
+    tasks, groups, timing.rollouts_s = await ahead.next()
     timing.rollout_s = time.perf_counter() - clock
 
     clock = time.perf_counter()
@@ -110,15 +125,22 @@ async def _iteration(run: Run, number: int, ahead: _Ahead) -> tuple[dict[str, An
 def _tasks(run: Run, draw: Draw, number: int) -> list[Task]:
     """The tasks of an iteration; to be asked for in order."""
     if number <= run.config.imitate:
-        return accepted_tasks(run.tasks.logged, run.log.trajectories, run.config, number)
+        return accepted_tasks(run.tasks.logged, run.log.trajectories, run.config, number, base=run.engine.base)
     return draw.next()
+
+
+async def _timed(run: Run, number: int, tasks: list[Task]) -> _Rolled:
+    clock = time.perf_counter()
+    groups = await _rolled_out(run, number, tasks)
+    return _Rolled(tasks, groups, time.perf_counter() - clock)
 
 
 async def _rolled_out(run: Run, number: int, tasks: Sequence[Task]) -> list[TrajectoryGroup]:
     sampling = Sampling(temperature=run.config.optimisation.temperature, max_tokens=run.max_tokens)
     rollouts, config = run.rollouts_of(stage_of(number)), run.config
     if number <= config.imitate:
-        return await imitated_groups(tasks, run.log.trajectories, run.recorded.stage(stage_of(number)))
+        logged, stage = run.log.trajectories, run.recorded.stage(stage_of(number))
+        return await imitated_groups(tasks, logged, config.from_log.distrusted, stage, base=run.engine.base)
     async with run.candidates.held() as policy:
         how: Any = {"policy": policy, "sampling": lambda *_: sampling}
         groups = await rollouts.groups(tasks, config.group_size, decided_after=config.decided_after, **how)

@@ -36,7 +36,6 @@ async def with_forks(
     """
     if settings.use != "local":
         return list(groups)
-    free = asyncio.Semaphore(rollouts.concurrency)
 
     async def one(task: Task, origin: Trajectory, calls: int, sibling: int) -> Trajectory:
         engine = RepeatingEngine(rollouts.engine, sampled(origin)[:calls])
@@ -44,7 +43,7 @@ async def with_forks(
         return rolled.model_copy(update={"forked": Forked(trajectory_id=origin.id, calls=calls)})
 
     async def at(place: int, task: Task, fork: tuple[Trajectory, int], sibling: int) -> Trajectory:
-        async with free:
+        async with rollouts.in_flight():
             return await rollouts.recorded(place, sibling, task, lambda: one(task, *fork, sibling))
 
     async def of_group(place: int, task: Task, group: TrajectoryGroup) -> TrajectoryGroup:

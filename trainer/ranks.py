@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, cast
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, cast
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -50,12 +51,21 @@ def tell(call: str, **named: Any) -> None:
 @contextmanager
 def _leading() -> Generator[None]:
     global _followers
+    # torchrun ends the others so when one has failed: let go of what the engine has loaded
+    before = signal.signal(signal.SIGTERM, _ended)
     _followers = _group()
     try:
         yield
     finally:
         tell(_END)
         _followers = None
+        signal.signal(signal.SIGTERM, before)
+
+
+def _ended(*_: object) -> NoReturn:
+    global _followers
+    _followers = None  # nobody is there any more to be told
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _follow() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from recollect.registry import WEIGHTS, Registry, file_sha256
 from recollect.run_records import REPLAYED
 from recollect.settings import Settings
-from trainer.batches import Rebuilt, rebuilt
+from trainer.batches import Rebuilt, batch_of, rebuilt
 from trainer.resuming import configuration, parent_at, saved_config
 from trainer.run_folder import RunFolder
 
@@ -47,7 +47,8 @@ def compared(folder: RunFolder, settings: Settings) -> Iterator[Compared]:
     alias = config.policy or settings.agents.policy
     found = {one.iteration: one for one in rebuilt(folder.rollouts, config, alias=alias, window=saved["window"])}
     for number, line in enumerate(written, 1):
-        yield Compared(found.get(number, Rebuilt(number, None, 0)), line["batch_sha256"])
+        nothing = None if line["batch_sha256"] else batch_of([], config, number, alias=alias, window=saved["window"])
+        yield Compared(found.get(number, Rebuilt(number, nothing, 0)), line["batch_sha256"])
 
 
 def replayed(folder: RunFolder, settings: Settings, *, threads: int = 1) -> Iterator[tuple[Compared, str]]:

@@ -5,10 +5,14 @@ Each is a package that the user installs. What is told are numbers: no text of a
 
 from __future__ import annotations
 
+import logging
 import math
+import os
+import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
+from typing import Any
 
 from transformers.integrations.integration_utils import TensorBoardCallback, get_reporting_integration_callbacks
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
@@ -18,6 +22,7 @@ from recollect.errors import ConfigurationError
 from trainer.progress import Listener, Progress
 from trainer.run_folder import RunFolder
 
+logger = logging.getLogger(__name__)
 PROJECT = "recollect"
 
 
@@ -42,24 +47,34 @@ async def reporting(
         return
     arguments = copy(arguments)
     arguments.run_name, arguments.project, arguments.trackio_space_id = folder.id, PROJECT, None
+    os.environ.setdefault("WANDB_PROJECT", PROJECT)
     state, control = TrainerState(), TrainerControl()
-    for one in found:
-        if isinstance(one, TensorBoardCallback):
-            one.logging_dir = str(folder.path / "tensorboard")
-        one.on_train_begin(arguments, state, control, model=None)
+    heard = list(found)
+
+    def tell(event: str, **more: Any) -> None:
+        for one in list(heard):
+            try:
+                getattr(one, event)(arguments, state, control, **more)
+            except Exception as exc:  # noqa: BLE001 - the boundary to other people's services: none of them ends a run
+                heard.remove(one)
+                logger.warning("%s is told nothing more: %s: %s", type(one).__name__, type(exc).__name__, exc)
 
     def told(progress: Progress) -> None:
         listen(progress)
         state.global_step = progress.done
-        numbers = {name: float(value) for name, value in progress.metrics.items() if _is_number(value)}
-        for one in found if numbers else ():
-            one.on_log(arguments, state, control, logs=dict(numbers), model=None)
+        if numbers := {name: float(value) for name, value in progress.metrics.items() if _is_number(value)}:
+            tell("on_log", logs=numbers, model=None)
 
+    for one in found:
+        if isinstance(one, TensorBoardCallback):
+            one.logging_dir = str(folder.path / "tensorboard")
+    tell("on_train_begin", model=None)
     try:
         yield told
     finally:
-        for one in found:
-            one.on_train_end(arguments, state, control)
+        tell("on_train_end")
+        if (wandb := sys.modules.get("wandb")) is not None:
+            wandb.finish()  # transformers leaves it open, and the next run of this process would go on with it
 
 
 def _is_number(value: object) -> bool:

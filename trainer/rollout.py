@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from recollect.errors import EngineError, EngineUnavailable
@@ -25,7 +26,7 @@ SamplingOf = Callable[[Task, int], Sampling]
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """What all rollouts of a run share. `concurrency` bounds how many are in flight."""
+    """What all rollouts of a run share. `concurrency` bounds how many are in flight, of all stages together."""
 
     engine: Engine
     store: MemoryStore
@@ -38,6 +39,19 @@ class Rollouts:
     """By alias, the policies that are sampled from but not trained."""
     stage: StageRecord | None = None
     """Where rollouts are recorded, and those found that were recorded before; None: nowhere."""
+    free: asyncio.Semaphore | None = None
+    """What bounds them; made if it is left out, and shared by copies."""
+
+    def __post_init__(self) -> None:
+        if self.free is None:
+            object.__setattr__(self, "free", asyncio.Semaphore(self.concurrency))
+
+    @asynccontextmanager
+    async def in_flight(self) -> AsyncGenerator[None]:
+        """Be one of the rollouts in flight."""
+        assert self.free is not None
+        async with self.free:
+            yield
 
     async def groups(
         self,
@@ -54,10 +68,9 @@ class Rollouts:
 
         A rollout that fails is data. Raises EngineError only if every one of them failed.
         """
-        free = asyncio.Semaphore(self.concurrency)
 
         async def one(place: int, task: Task, sibling: int) -> Trajectory:
-            async with free:
+            async with self.in_flight():
                 trajectory = await self.recorded(place, sibling, task, lambda: self.one(task, policy, sampling(task, sibling)))
             if progress:
                 progress()
@@ -66,7 +79,9 @@ class Rollouts:
         async def group(place: int, task: Task) -> TrajectoryGroup:
             done: list[Trajectory] = []
             for siblings in (range(decided_after), range(decided_after, size)):
-                if not _decided(done):
+                # A run that went on may have rolled the others out before, when one of the first had failed
+                begun = self.stage is not None and any(self.stage.get(place, sibling, task.id) for sibling in siblings)
+                if begun or not _decided(done):
                     done += await asyncio.gather(*(one(place, task, sibling) for sibling in siblings))
             return TrajectoryGroup(task_id=task.id, trajectories=done)
 

@@ -34,9 +34,10 @@ def running_engine(settings: Settings, urls: Sequence[str]) -> Engine:
 def _of_server(home: Path) -> list[str]:
     """The URLs of all engines, as the running server wrote them down."""
     try:
-        urls: list[str] = json.loads((home / "server.json").read_text("utf-8")).get("engine_urls")
+        server = json.loads((home / "server.json").read_text("utf-8"))
     except (FileNotFoundError, ValueError):
-        urls = []
+        server = {}
+    urls: list[str] = server.get("engine_urls") or [url for url in (server.get("engine_url"),) if url]
     if not urls:
         raise ConfigurationError(
             f"no server with an engine runs on home {home}; start one (recollect serve) or give --engine-url", param="engine-url"

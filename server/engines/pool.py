@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
@@ -24,6 +24,8 @@ class _Member:
     in_flight: int = 0
     down_until: float = 0.0
     loaded: set[str] = field(default_factory=set[str])
+    leftover: dict[str, Policy] = field(default_factory=dict[str, Policy])
+    """What it may hold still, because it was out of reach when that was unloaded."""
 
     def rest(self) -> None:
         """It is down: try it again later, and count on nothing that was loaded."""
@@ -110,14 +112,15 @@ class EnginePool:
         self._adapters[policy.name] = (policy, path)
 
     async def unload_adapter(self, policy: Policy) -> None:
-        """Forget an adapter on all engines; requests in flight finish. One that was loaded before this pool was is looked for on all."""
-        known = self._adapters.pop(policy.name, None) is not None
-        holders = [member for member in self._members if policy.name in member.loaded or not known]
-        for member in holders:
+        """Forget an adapter on all engines, whoever loaded it; requests in flight finish. One that is down forgets it on its return."""
+        self._adapters.pop(policy.name, None)
+        for member in self._members:
             member.loaded.discard(policy.name)
-        results = await asyncio.gather(*(m.engine.unload_adapter(policy) for m in holders), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, EngineUnavailable):
+        results = await asyncio.gather(*(m.engine.unload_adapter(policy) for m in self._members), return_exceptions=True)
+        for member, result in zip(self._members, results, strict=True):
+            if isinstance(result, EngineUnavailable):
+                member.leftover[policy.name] = policy
+            elif isinstance(result, BaseException):
                 raise result
 
     async def health(self) -> Health:
@@ -126,6 +129,7 @@ class EnginePool:
         for member, health in zip(self._members, found, strict=True):
             if health.ready:
                 member.down_until = 0.0
+                await self._tidied(member)
             else:
                 member.rest()
         return Health(any(health.ready for health in found), "; ".join(health.detail for health in found))
@@ -187,7 +191,16 @@ class EnginePool:
         if known is not None and policy.name not in member.loaded:
             await self._load(member, *known)
 
+    async def _tidied(self, member: _Member) -> None:
+        """Let it forget what it could not when that was unloaded."""
+        for name, policy in list(member.leftover.items()):
+            with suppress(EngineUnavailable):
+                await member.engine.unload_adapter(policy)
+                del member.leftover[name]
+
     async def _load(self, member: _Member, policy: Policy, path: str) -> None:
+        member.leftover.pop(policy.name, None)
+        await self._tidied(member)
         try:
             await member.engine.load_adapter(policy, path)
         except EngineUnavailable:

@@ -48,3 +48,15 @@ async def test_a_tracker_whose_package_is_missing_is_named_before_anything_begin
     with pytest.raises(ConfigurationError, match="report_to wandb: its package is missing; pip install wandb"):
         await train(config, settings(tmp_path, base), learning())
     assert not (tmp_path / "runs").exists()
+
+
+async def test_a_tracker_that_fails_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ConnectionError("the tracker's server is gone")
+
+    monkeypatch.setattr("transformers.integrations.integration_utils.TensorBoardCallback.on_log", broken)
+    base = save_tiny_model(tmp_path / "tiny")
+    write_log(tmp_path, 4)
+    config = TrainConfig.model_validate(SMALL | {"report_to": ["tensorboard"]})
+    result = await train(config, settings(tmp_path, base), learning())
+    assert len(result.iterations) == 3

@@ -59,6 +59,29 @@ async def test_an_engine_that_dies_costs_no_rollout(base: Path, tmp_path: Path) 
     assert result.version == 1
 
 
+class _Leaving(ScriptedEngine):
+    """Cannot be reached while `away`."""
+
+    away = False
+
+    async def unload_adapter(self, policy: Policy) -> None:
+        if self.away:
+            raise EngineUnavailable("away")
+        await super().unload_adapter(policy)
+
+
+async def test_an_engine_that_is_down_forgets_an_adapter_on_its_return() -> None:
+    leaving, staying = _Leaving(), ScriptedEngine()
+    pool, policy = EnginePool([leaving, staying]), Policy(base="scripted", adapter="memory", candidate="run.1")
+    await pool.load_adapter(policy, "/nowhere")
+    leaving.away = True
+    await pool.unload_adapter(policy)
+    assert (bool(leaving.adapters), bool(staying.adapters)) == (True, False)
+    leaving.away = False
+    await pool.health()
+    assert not leaving.adapters
+
+
 async def test_an_adapter_of_an_earlier_pool_is_unloaded_everywhere() -> None:
     engines = [ScriptedEngine(), ScriptedEngine()]
     policy = Policy(base="scripted", adapter="memory", candidate="run.1")

@@ -241,3 +241,20 @@ async def test_what_failed_because_the_engine_was_gone_is_not_recorded_and_what_
     await staged.groups(asked, 1, policy=BASE, sampling=lambda *_: Sampling())
     recorded.close()
     assert sorted(one.trajectory.session for one in recorded_rollouts(tmp_path / "rollouts")) == ["broken", "whole"]
+
+
+async def test_a_group_that_a_dead_run_had_rolled_out_further_has_all_that_is_on_the_disk(store: MemoryStore, tmp_path: Path) -> None:
+    """One of the first had failed when the run died: tried again it agrees with the other, but the rest is recorded already."""
+    root = tmp_path / "rollouts"
+    recorded = Recorded(root, lambda _: True)
+    [whole] = await rollouts(store, engine()).groups([dialogue()], 4, policy=BASE, sampling=lambda *_: Sampling())
+    for sibling in (0, 2, 3):
+        await recorded.stage("0001").add(0, sibling, whole.trajectories[sibling])
+    recorded.close()
+    recorded = Recorded(root, lambda _: True)
+    staged = replace(rollouts(store, engine()), stage=recorded.stage("0001"))
+    [group] = await staged.groups([dialogue()], 4, policy=BASE, sampling=lambda *_: Sampling(), decided_after=2)
+    [fresh] = await rollouts(store, engine()).groups([dialogue()], 4, policy=BASE, sampling=lambda *_: Sampling(), decided_after=2)
+    recorded.close()
+    assert [t.id for t in group.trajectories] == [one.trajectory.id for one in sorted(recorded_rollouts(root), key=lambda one: one.sibling)]
+    assert (len(group.trajectories), len(fresh.trajectories)) == (4, 2)

@@ -48,7 +48,9 @@ def test_a_file_and_overrides_make_the_configuration(tmp_path: Path) -> None:
         (["seed.x=1"], "seed"),
         (["optimisation.loss=luspo"], "set optimisation.ratios=sequence"),
         (["optimisation.ratios=sequence"], "under loss dapo: take grpo or sapo or luspo"),
-        (["decided_after=8"], "decided_after must be less than group_size"),
+        (["decided_after=8"], r"decided_after must be 2 or more and less than group_size \(8\)"),
+        (["decided_after=1"], "decided_after must be 2 or more"),
+        (["max_lag=1", "optimisation.importance_cap=null"], "set optimisation.importance_cap"),
         (["rewards.exact_match=0", "rewards.format=0"], "must be above 0"),
     ],
 )
