@@ -21,7 +21,7 @@ from mcp.server import Server, ServerRequestContext
 from mcp.server.stdio import stdio_server
 from mcp.shared.dispatcher import ProgressFnT
 
-from clients.running import SERVE, ensure_server, recorded_server
+from clients.running import SERVE, RunningServer, ensure_server, recorded_server
 from recollect.errors import RecollectError
 from recollect.settings import Settings
 
@@ -40,9 +40,8 @@ def main(settings: Settings) -> None:
 
 async def run(settings: Settings, *, serve: Sequence[str] = SERVE) -> None:
     """What `main` does; `serve` is the command that starts a server."""
-    headers = {"authorization": f"Bearer {key}"} if (key := os.environ.get(API_KEY)) else {}
     timeout = httpx2.Timeout(CONNECT_TIMEOUT_S, read=settings.engine.request_timeout_s + CONNECT_TIMEOUT_S)
-    async with httpx2.AsyncClient(headers=headers, timeout=timeout, trust_env=False) as http:
+    async with httpx2.AsyncClient(timeout=timeout, trust_env=False) as http:
         upstream = Upstream(settings, http, tuple(serve))
         async with upstream.connected() as client:
             server = proxy(upstream, client)
@@ -63,10 +62,10 @@ class Upstream:
         """A connection for one call; starts the server if none answers. Raises RecollectError."""
         async with AsyncExitStack() as stack:
             known = await asyncio.to_thread(recorded_server, self.settings.home)
-            client = await self._reached(stack, known.url) if known else None
+            client = await self._reached(stack, known) if known else None
             if client is None:
                 server = await ensure_server(self.settings, serve=self.serve)
-                client = await stack.enter_async_context(self._client(server.url))
+                client = await stack.enter_async_context(self._client(server))
             yield client
 
     async def call(self, send: Callable[[Client], Awaitable[R]]) -> R:
@@ -83,15 +82,18 @@ class Upstream:
             raise MCPError(types.INTERNAL_ERROR, reason) from exc
         raise refusal
 
-    async def _reached(self, stack: AsyncExitStack, url: str) -> Client | None:
+    async def _reached(self, stack: AsyncExitStack, server: RunningServer) -> Client | None:
         """The connection, or None if there is no answer. Connecting asks what the server offers, and sends no call yet."""
         try:
-            return await stack.enter_async_context(self._client(url))
+            return await stack.enter_async_context(self._client(server))
         except (httpx2.TransportError, ExceptionGroup):
             return None
 
-    def _client(self, url: str) -> Client:
-        return Client(streamable_http_client(f"{url}/mcp", http_client=self.http, terminate_on_close=False), cache=None)
+    def _client(self, server: RunningServer) -> Client:
+        # A server that was started anew has another token.
+        if key := os.environ.get(API_KEY) or server.token:
+            self.http.headers["authorization"] = f"Bearer {key}"
+        return Client(streamable_http_client(f"{server.url}/mcp", http_client=self.http, terminate_on_close=False), cache=None)
 
 
 def proxy(upstream: Upstream, client: Client) -> Server[Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from recollect.errors import RecollectError
 from recollect.model import Record
@@ -30,11 +30,13 @@ POLL_S = 0.05
 
 
 class RunningServer(Record):
-    """`server.json`: the process, its base URL, and the URL of the engine behind it."""
+    """`server.json`: the process, its base URL, the URL of the engine behind it, and the owner's token."""
 
     pid: int
     url: str
     engine_url: str | None = None
+    token: str = Field(default="", repr=False, exclude=True)
+    """What the home's owner may ask it with where there are keys. It is shown nowhere."""
 
 
 def recorded_server(home: Path) -> RunningServer | None:

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("recollect.cli_serve:status", "What the running server says of itself, its engine and its adapters."),
     "memory": ("recollect.cli_memory:app", "Search, show, list, add, change and delete memories on the running server."),
     "agents": ("recollect.cli_agents:app", "The agents: list them, show one, check a file of your own, ask one."),
+    "keys": ("recollect.cli_keys:app", "API keys: make, list and revoke them."),
     "trajectories": ("recollect.cli_trajectories:app", "What the agents did: list it, show one in full, compute its rewards."),
     "adapters": ("recollect.cli_adapters:app", "Trained versions of each policy: list, show, compare, promote, roll back, tidy up."),
     "train": ("trainer.cli:train", "Learn from the log and publish a better adapter."),

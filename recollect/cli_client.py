@@ -20,13 +20,15 @@ Url = Annotated[str | None, typer.Option(help="The server's base URL; default: t
 
 def ask(ctx: typer.Context, url: str | None, call: Callable[[RecollectClient], Awaitable[R]]) -> R:
     """What `call` gets from the server. Raises RecollectError if none runs."""
-    found = url or running_url(ctx)
+    invocation: Invocation = ctx.obj
+    server = recorded_server(invocation.settings().home)
+    found = url or (server.url if server else None)
     if found is None:
-        invocation: Invocation = ctx.obj
         raise RecollectError(f"no server runs on home {invocation.settings().home}; start one: recollect serve", code="no_server")
 
     async def answer() -> R:
-        async with RecollectClient(found, os.environ.get("RECOLLECT_API_KEY")) as client:
+        own = server.token if server and server.url.rstrip("/") == found.rstrip("/") else None
+        async with RecollectClient(found, os.environ.get("RECOLLECT_API_KEY") or own) as client:
             return await call(client)
 
     return asyncio.run(answer())

@@ -5,6 +5,9 @@ RecollectError
 ├── InvalidRequest  400     the caller's input is wrong
 │   ├── ContextTooLong      more tokens than the model's window
 │   └── FileTooLarge 413    a file has more bytes than the settings allow
+├── Unauthorized    401     no key, or none that is known
+├── Forbidden       403     the key may not do that
+├── TooManyRequests 429     the key has used what it has; try again after `retry_after_s`
 ├── NotFound        404     no such model, memory, trajectory or adapter
 ├── Conflict        409     the thing exists already, or is in use
 ├── StorageFull     507     the disk is full; nothing was acknowledged
@@ -61,6 +64,34 @@ class ContextTooLong(InvalidRequest):
 class FileTooLarge(InvalidRequest):
     status = 413
     default_code = "file_too_large"
+
+
+class Unauthorized(RecollectError):
+    status = 401
+    type = "authentication_error"
+    default_code = "invalid_api_key"
+
+
+class Forbidden(RecollectError):
+    """The key lacks `scope`."""
+
+    status = 403
+    type = "permission_error"
+    default_code = "insufficient_scope"
+
+    def __init__(self, message: str, *, scope: str) -> None:
+        super().__init__(message)
+        self.scope = scope
+
+
+class TooManyRequests(RecollectError):
+    status = 429
+    type = "rate_limit_error"
+    default_code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class NotFound(RecollectError, LookupError):

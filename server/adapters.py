@@ -102,11 +102,15 @@ class Adapters:
         self._changing = asyncio.Lock()  # for _serving, _loaded and _refused: one change at a time, from check to flip
         self._wake = asyncio.Event()
 
-    def pin(self, aliases: Iterable[str]) -> Pins:
-        """The versions that the aliases stand for now, kept loaded until `release`. Raises EngineUnavailable."""
+    def pin(self, aliases: Iterable[str], tenant: str) -> Pins:
+        """The versions that the aliases stand for now, kept loaded until `release`. Raises EngineUnavailable.
+
+        What was learned from one pool's tenant answers that tenant alone: others get the base model.
+        """
         if not self.settled:
             raise EngineUnavailable(f"no answer now: {self.detail}", retry_after_s=2)
-        policies = {alias: self._serving.get(alias) or Policy(base=self._engine.base) for alias in aliases}
+        serving = self._serving if tenant == self._pool else {}
+        policies = {alias: serving.get(alias) or Policy(base=self._engine.base) for alias in aliases}
         pinned = list(policies.values())
         self._in_flight.update(pinned)
         return Pins(policies, lambda: self._release(pinned))

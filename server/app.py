@@ -44,5 +44,5 @@ def create_app(
     for resource in (chat, models, feedback, files, audit, memories, reembed, admin, rmm, health):
         app.include_router(resource.router)
     app.router.routes.extend(mcp.routes)
-    app.add_middleware(edge.Edge, max_file=settings.files.max_bytes)
+    app.add_middleware(edge.Edge, service=service, max_file=settings.files.max_bytes)
     return app

@@ -32,7 +32,7 @@ def owned(home: Path) -> Generator[None]:
 
 
 @contextmanager
-def announced(home: Path, *, url: str, engine_urls: Callable[[], list[str]]) -> Generator[Callable[[], None]]:
+def announced(home: Path, *, url: str, token: str, engine_urls: Callable[[], list[str]]) -> Generator[Callable[[], None]]:
     """`server.json` in the home while the block runs: pid, url, engine_urls and the first of them, started_at. Gives what writes it."""
     path = home / ADDRESS
     aside = path.with_suffix(f".{os.getpid()}.tmp")
@@ -41,7 +41,7 @@ def announced(home: Path, *, url: str, engine_urls: Callable[[], list[str]]) -> 
     def write() -> None:
         engines = engine_urls()
         first = engines[0] if engines else None
-        content = {"pid": os.getpid(), "url": url, "engine_url": first, "engine_urls": engines, "started_at": started_at}
+        content = {"pid": os.getpid(), "url": url, "engine_url": first, "engine_urls": engines, "token": token, "started_at": started_at}
         aside.write_text(json.dumps(content) + "\n", "utf-8")
         aside.chmod(0o600)
         aside.replace(path)

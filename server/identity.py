@@ -30,6 +30,8 @@ class Identity:
     """Who asks: the tenant with the namespace that is read and written."""
 
     namespace: Namespace
+    key_id: str | None = None
+    """The key that it was asked with."""
 
     @property
     def tenant(self) -> str:
@@ -49,8 +51,8 @@ class Claims:
     user: str | None = None
 
 
-def identify(claims: Claims, *, tenant: str = LOCAL_TENANT) -> Identity:
-    """The identity that the claims amount to. Raises InvalidRequest that names the claim that is no namespace."""
+def identify(claims: Claims, *, tenant: str = LOCAL_TENANT, key_id: str | None = None) -> Identity:
+    """The identity that the claims amount to within the key's tenant. Raises InvalidRequest that names the claim that is none."""
     named = (
         ("namespace in the URL", claims.url_namespace),
         ("X-Memory-Scope", claims.scope),
@@ -61,8 +63,8 @@ def identify(claims: Claims, *, tenant: str = LOCAL_TENANT) -> Identity:
     )
     for name, value in named:
         if value:
-            return Identity(parse_namespace(value, tenant=tenant, param=name))
-    return Identity(Namespace(tenant=tenant))
+            return Identity(parse_namespace(value, tenant=tenant, param=name), key_id)
+    return Identity(Namespace(tenant=tenant), key_id)
 
 
 def parse_namespace(value: str, *, tenant: str = LOCAL_TENANT, param: str = "namespace") -> Namespace:

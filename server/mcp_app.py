@@ -13,15 +13,18 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field, ValidationError, create_model
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from recollect.errors import ContextTooLong, RecollectError
+from recollect.keys import Scope
 from recollect.memory import Filters, Kind, MemoryRecord, Namespace
 from recollect.messages import Message, user
 from server.identity import OPEN_WEBUI_HEADER, SCOPE_HEADER, Claims, Identity, identify, session_of
+from server.principal import Principal, principal_of
 from server.routes.invalid import describe
 from server.routes.limits import MAX_QUERY
 from server.service import ChatRequest, Exchange, Service
@@ -108,7 +111,9 @@ def build_mcp(service: Service) -> McpApp:
         tools=[*_memory_tools(service), *_agent_tools(service)],
         log_level="WARNING",
     )
-    app = server.streamable_http_app(stateless_http=True, json_response=True)
+    # The edge looks at Host for all routes: with keys any is allowed.
+    unguarded = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    app = server.streamable_http_app(stateless_http=True, json_response=True, transport_security=unguarded)
     return McpApp(app.routes, server.session_manager)
 
 
@@ -122,7 +127,7 @@ def _memory_tools(service: Service) -> list[Tool]:
         namespace: Whose = None,
     ) -> FoundMemories:
         """Find what is remembered, best match first. Use it before answering from guesswork."""
-        async with _told():
+        async with _told(ctx, "memory"):
             whose = _namespace(ctx, namespace)
             hits = await service.memories.search(whose, query, limit=limit, filters=Filters(kind=kind, tags=tuple(tags or ())))
             return FoundMemories(namespace=str(whose), memories=[_found(hit.record, hit.score) for hit in hits])
@@ -134,7 +139,7 @@ def _memory_tools(service: Service) -> list[Tool]:
         namespace: Whose = None,
     ) -> AddedMemory:
         """Remember a fact for later conversations. Durable when this returns."""
-        async with _told():
+        async with _told(ctx, "memory"):
             whose = _namespace(ctx, namespace)
             record = await service.memories.add(whose, text, memory_id=id, channel="mcp")
             return AddedMemory(id=record.id, namespace=record.namespace, text=record.text)
@@ -145,7 +150,7 @@ def _memory_tools(service: Service) -> list[Tool]:
         namespace: Whose = None,
     ) -> DeletedMemory:
         """Delete one memory that is wrong or no longer wanted. One at a time, on purpose."""
-        async with _told():
+        async with _told(ctx, "memory"):
             whose = _namespace(ctx, namespace)
             await service.memories.delete(whose, id)
             return DeletedMemory(id=id, namespace=str(whose), deleted=True)
@@ -169,9 +174,9 @@ def _agent_tools(service: Service) -> list[Tool]:
         namespace: Whose = None,
     ) -> AgentAnswer:
         """Let one of the server's own agents answer."""
-        async with _told():
+        async with _told(ctx, "chat"):
             whose = _namespace(ctx, namespace)
-            exchange = await service.chat.begin(_question(whose, question, agent, document, session))
+            exchange = await service.chat.begin(_question(Identity(whose, _principal(ctx).key_id), question, agent, document, session))
             return AgentAnswer(
                 answer=await _whole(exchange),
                 agent=agent,
@@ -181,7 +186,7 @@ def _agent_tools(service: Service) -> list[Tool]:
 
     async def get_status(ctx: Context[Any, Any]) -> ServerStatus:
         """Whether the server is ready, and which agents it has."""
-        async with _told():
+        async with _told(ctx, None):
             status = await service.status()
             return ServerStatus(
                 ready=status.ready,
@@ -240,9 +245,11 @@ def _hints(title: str, *, read_only: bool = False, destructive: bool = False, id
 
 
 @asynccontextmanager
-async def _told() -> AsyncGenerator[None]:
-    """Tell the caller what went wrong, in words that name the argument and the fix."""
+async def _told(ctx: Context[Any, Any], scope: Scope | None) -> AsyncGenerator[None]:
+    """Refuse a caller whose key lacks the scope; tell any what went wrong, in words that name the argument and the fix."""
     try:
+        if scope is not None:
+            _principal(ctx).require(scope)
         yield
     except ContextTooLong as exc:
         told = f"the prompt has {exc.prompt_tokens} tokens, the model's window is {exc.window_tokens}; shorten question or document"
@@ -265,6 +272,10 @@ def _by_argument(exc: RecollectError) -> str:
     return name + rest if rest != exc.message else f"{name}: {exc.message}"
 
 
+def _principal(ctx: Context[Any, Any]) -> Principal:
+    return principal_of(cast("Request", ctx.request_context.request))
+
+
 def _namespace(ctx: Context[Any, Any], named: str | None) -> Namespace:
     request = cast("Request", ctx.request_context.request)
     claims = Claims(
@@ -273,17 +284,17 @@ def _namespace(ctx: Context[Any, Any], named: str | None) -> Namespace:
         metadata_scope=named,
         open_webui_user=request.headers.get(OPEN_WEBUI_HEADER),
     )
-    return identify(claims).namespace
+    return identify(claims, tenant=principal_of(request).tenant).namespace
 
 
-def _question(whose: Namespace, question: str, agent: str, document: str | None, session: str | None) -> ChatRequest:
+def _question(identity: Identity, question: str, agent: str, document: str | None, session: str | None) -> ChatRequest:
     messages: tuple[Message, ...] = (*((user(document),) if document else ()), user(question))
     metadata = {"session_id": session} if session else {}
     return ChatRequest(
         model=agent,
         messages=messages,
-        identity=Identity(whose),
-        session=session_of({}, metadata, messages, whose),
+        identity=identity,
+        session=session_of({}, metadata, messages, identity.namespace),
         channel="mcp",
     )
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from recollect.errors import ConfigurationError
+from recollect.keys import KeyRing
 from recollect.settings import ServerSettings, Settings
 from server.app import create_app
 from server.home_lock import announced, owned
@@ -32,7 +33,7 @@ KEEP_ALIVE_S = 75
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigurationError for a host, port or home that cannot be had."""
     _log_to_stderr(settings.server.log_level)
-    _check_host(settings.server)
+    _check_host(settings.server, KeyRing(settings.home.resolve() / "keys"))
     with ExitStack() as stack:
         stack.enter_context(owned(settings.home.resolve()))
         listener = stack.enter_context(listening_on(settings.server))
@@ -71,7 +72,7 @@ async def _serve(server: _Server, listener: socket.socket, service: Service) -> 
     while not server.started and not serving.done():  # noqa: ASYNC110 (uvicorn has no event for it)
         await asyncio.sleep(0.01)
     if server.started:
-        with announced(service.home, url=url, engine_urls=lambda: _engine_urls(service)) as write:
+        with announced(service.home, url=url, token=service.owner_token, engine_urls=lambda: _engine_urls(service)) as write:
             service.announce = write
             tasks = [asyncio.create_task(_show_progress(service, url)), asyncio.create_task(_end_answers(server, service))]
             try:
@@ -105,15 +106,15 @@ async def _show_progress(service: Service, url: str) -> None:
     console.print(f"[bold]recollect[/bold] {url}/v1  models: {', '.join(status.models)}  MCP: {url}/mcp")
 
 
-def _check_host(settings: ServerSettings) -> None:
+def _check_host(settings: ServerSettings, keys: KeyRing) -> None:
     try:
         loopback = settings.host == "localhost" or ipaddress.ip_address(settings.host).is_loopback
     except ValueError as exc:
         raise ConfigurationError(f"server.host {settings.host!r} is no address; use 127.0.0.1", param="server.host") from exc
-    if not loopback:
+    if not loopback and not keys.in_force:
         raise ConfigurationError(
-            f"server.host {settings.host!r} can be reached from other machines, and this server has no keys: anybody could read "
-            "all memories. Set server.host=127.0.0.1 and put a proxy that authenticates in front",
+            f"server.host {settings.host!r} can be reached from other machines, and this home has no keys: anybody could read "
+            "all memories. Make one first (recollect keys create NAME), or set server.host=127.0.0.1",
             param="server.host",
         )
 

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
+from recollect.errors import Forbidden
+from recollect.memory import LOCAL_TENANT
+from server.principal import principal_of
 from server.routes.wire import Body, ServiceDep
 
-router = APIRouter()
+
+def _of_pool(request: Request) -> None:
+    """Adapters belong to the pool of the tenant `local`. Raises Forbidden for another's key."""
+    if principal_of(request).tenant != LOCAL_TENANT:
+        raise Forbidden(f"adapters are those of tenant {LOCAL_TENANT}; use a key of it", scope="admin")
+
+
+router = APIRouter(dependencies=[Depends(_of_pool)])
 
 
 class PromoteBody(Body):

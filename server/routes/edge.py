@@ -16,7 +16,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.routes.errors import body_of, error_body
+from recollect.errors import ConfigurationError, Forbidden, TooManyRequests, Unauthorized
+from server.principal import NOBODY, OPEN, Principal, authenticated, marked
+from server.routes.errors import body_of, error_body, response_of
+from server.service import Service
 from server.service.exchange import defect
 
 logger = logging.getLogger(__name__)
@@ -31,11 +34,13 @@ _LOCAL_HOST = re.compile(r"(?:127(?:\.\d{1,3}){3}|localhost|\[::1\])(?::\d+)?", 
 
 
 class Edge:
-    """Wraps the application. Without keys only requests that were sent to this machine by its own name are answered."""
+    """Wraps the application: who asks, and whether that one may. Without keys only requests that were sent to this machine by its own
+    name are answered."""
 
-    def __init__(self, app: ASGIApp, *, max_body: int = MAX_BODY, max_file: int = MAX_BODY) -> None:
+    def __init__(self, app: ASGIApp, *, service: Service, max_body: int = MAX_BODY, max_file: int = MAX_BODY) -> None:
         """`max_file`: bytes of an uploaded file, which is streamed to the disk; everything else is held in memory."""
         self._app = app
+        self._service = service
         self._max_body = max_body
         self._max_upload = max_file + FORM_BYTES
 
@@ -57,23 +62,40 @@ class Edge:
 
         inner = _namespaced(scope)
         limit = self._max_upload if (inner["method"], inner["path"]) == ("POST", UPLOADS) else self._max_body
-        if refusal := _refusal(headers, limit):
-            await refusal(scope, receive, tagged)
-            return
         try:
-            await self._app(inner, _limited(receive, limit), tagged)
+            admitted = _refusal(headers, limit) or self._admitted(headers, inner["path"])
+            if isinstance(admitted, JSONResponse):
+                await admitted(scope, receive, tagged)
+                return
+            await self._app({**inner, **marked(admitted)}, _limited(receive, limit), tagged)
         except Exception as exc:  # noqa: BLE001
             # The last boundary: a defect must not end the connection without a word, nor write a user's text to the log.
             logger.error("request %s failed: %s", request_id, defect(exc))
             if not started:
                 await JSONResponse(body_of(exc), 500)(scope, receive, tagged)
 
+    def _admitted(self, headers: Headers, path: str) -> Principal | JSONResponse:
+        """Who asks for a path, which that one may; its request is counted. Else why not."""
+        try:
+            principal = authenticated(headers, self._service.keys, self._service.owner_token)
+            principal.require_for(path)
+            self._service.limits.take(principal)
+        except Unauthorized as exc:
+            return NOBODY if path in OPEN else response_of(exc)
+        except (Forbidden, TooManyRequests) as exc:
+            return response_of(exc)
+        except ConfigurationError as exc:
+            logger.error("nobody is let in: %s", exc.message)
+            message = "the server cannot read its keys; its log says why"
+            return JSONResponse(error_body(message, "server_error", code="keys_unreadable"), 503)
+        # A page in a browser may reach a loopback server under a name of its own (DNS rebinding): its Host gives it away.
+        if principal.unkeyed and not _LOCAL_HOST.fullmatch(headers.get("host", "")):
+            message = "this server has no keys and answers requests to 127.0.0.1, localhost and [::1] alone"
+            return JSONResponse(error_body(message, "invalid_request_error", "Host", "foreign_host"), 421)
+        return principal
+
 
 def _refusal(headers: Headers, limit: int) -> JSONResponse | None:
-    # A page in a browser may reach a loopback server under a name of its own (DNS rebinding): its Host gives it away.
-    if not _LOCAL_HOST.fullmatch(headers.get("host", "")):
-        message = "this server has no keys and answers requests to 127.0.0.1, localhost and [::1] alone"
-        return JSONResponse(error_body(message, "invalid_request_error", "Host", "foreign_host"), 421)
     if (coding := headers.get("content-encoding", "identity").lower()) not in ("", "identity"):
         message = f"a body with content-encoding {coding} is not read; send it uncompressed"
         return JSONResponse(error_body(message, "invalid_request_error", "Content-Encoding", "unsupported_content_encoding"), 415)

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from recollect.errors import EngineUnavailable, RecollectError
+from recollect.errors import EngineUnavailable, Forbidden, RecollectError, TooManyRequests, Unauthorized
 from server.routes.invalid import describe
 from server.routes.limits import MAX_DEPTH
 
@@ -37,8 +37,16 @@ def status_of(exc: BaseException) -> int:
 
 
 def headers_of(exc: BaseException) -> dict[str, str]:
-    """`Retry-After` where trying again makes sense."""
-    return {"retry-after": str(exc.retry_after_s)} if isinstance(exc, EngineUnavailable) else {}
+    """`Retry-After` where trying again makes sense, and how to authenticate where that was not done."""
+    match exc:
+        case EngineUnavailable() | TooManyRequests():
+            return {"retry-after": str(exc.retry_after_s)}
+        case Unauthorized():
+            return {"www-authenticate": "Bearer"}
+        case Forbidden():
+            return {"www-authenticate": f'Bearer error="insufficient_scope", scope="{exc.scope}"'}
+        case _:
+            return {}
 
 
 def response_of(exc: BaseException) -> JSONResponse:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from server.principal import NOBODY, principal_of
 from server.routes.wire import ServiceDep
 
 router = APIRouter()
@@ -23,10 +24,13 @@ async def health() -> dict[str, str]:
 
 @router.get("/ready")
 @router.head("/ready", include_in_schema=False)
-async def ready(service: ServiceDep) -> JSONResponse:
-    """200 when requests would be answered now, else 503 with what is missing."""
+async def ready(request: Request, service: ServiceDep) -> JSONResponse:
+    """200 when requests would be answered now, else 503 with what is missing. Without a key, where there are some, no more than that."""
     status = await service.status()
-    return JSONResponse(status.model_dump(mode="json"), 200 if status.ready else 503, None if status.ready else {"retry-after": "2"})
+    shown = {"ready"} if principal_of(request) is NOBODY else None
+    return JSONResponse(
+        status.model_dump(mode="json", include=shown), 200 if status.ready else 503, None if status.ready else {"retry-after": "2"}
+    )
 
 
 @router.get("/version")

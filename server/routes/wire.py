@@ -15,6 +15,7 @@ from recollect.errors import InvalidRequest, RecollectError
 from recollect.memory import MemoryRecord, Namespace, SearchHit
 from recollect.model import Frozen
 from server.identity import OPEN_WEBUI_HEADER, SCOPE_HEADER, Claims, Identity, identify, parse_namespace
+from server.principal import principal_of
 from server.routes.invalid import UNSOUND, path_of
 from server.routes.limits import MAX_DEPTH
 from server.service import Service
@@ -91,7 +92,8 @@ def identity_of(
     safety_identifier: str | None = None,
     user: str | None = None,
 ) -> Identity:
-    """The identity that a request claims by its URL, headers and these fields of its body."""
+    """The identity that a request claims by its URL, headers and these fields of its body, within the tenant of its key."""
+    principal = principal_of(request)
     return identify(
         Claims(
             url_namespace=request.scope.get("recollect.namespace"),
@@ -100,7 +102,9 @@ def identity_of(
             open_webui_user=request.headers.get(OPEN_WEBUI_HEADER),
             safety_identifier=safety_identifier,
             user=user,
-        )
+        ),
+        tenant=principal.tenant,
+        key_id=principal.key_id,
     )
 
 

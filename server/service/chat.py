@@ -22,6 +22,7 @@ from server.agents.recorder import Recorder
 from server.agents.rmm.rerankers import Rerankers
 from server.engines.base import Engine, Sampling
 from server.identity import Identity
+from server.key_limits import KeyLimits
 from server.service.exchange import Exchange
 from server.service.files import Files
 from server.service.ids import new_id
@@ -75,6 +76,7 @@ class Chat:
         rerankers: Rerankers,
         spending: Spending,
         sessions: Sessions,
+        limits: KeyLimits,
         at_end: Callable[[Agent], bool],
     ) -> None:
         """`trajectory_tokens`: of how many tokens a trajectory keeps the ids. `at_end`: whether an agent waits for the end of sessions."""
@@ -83,6 +85,7 @@ class Chat:
         self._spending = spending
         self._sessions = sessions
         self._at_end = at_end
+        self._limits = limits
         self.pending = PendingWrites()
         self._home = home
         self._engine = engine
@@ -105,7 +108,7 @@ class Chat:
         seq = await self._store.seq(request.identity.namespace)
         if request.use_memory and self._at_end(agent):
             await self._sessions.touch(request.identity.namespace, request.session, agent.id, done=request.session_done)
-        pins = self._adapters.pin(agent.aliases)
+        pins = self._adapters.pin(agent.aliases, request.identity.tenant)
         exchange = Exchange(
             agent=agent,
             request=AgentRequest(request.messages, request.sampling, stream=request.stream, use_memory=request.use_memory),
@@ -131,7 +134,7 @@ class Chat:
             spending=self._spending,
         )
         self._running.add(exchange)
-        exchange.on_end(lambda: self._ended(exchange))
+        exchange.on_end(lambda: self._ended(exchange, request.identity.key_id))
         exchange.start()
         return exchange
 
@@ -180,7 +183,8 @@ class Chat:
             raise StorageFull(f"the disk of {self._home} has {free // 2**20} MiB left; {needed} are needed to keep what is promised")
         self._disk_checked = time.monotonic()
 
-    def _ended(self, exchange: Exchange) -> None:
+    def _ended(self, exchange: Exchange, key_id: str | None) -> None:
         self._running.discard(exchange)
+        self._limits.spent(key_id, exchange.usage.total_tokens)
         if exchange.logged:
-            self._known.add(exchange.trajectory_id)
+            self._known.add(exchange.trajectory_id, exchange.namespace.tenant)

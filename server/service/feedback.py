@@ -19,12 +19,15 @@ class FeedbackBook:
         self._log = log
         self._known = known
 
-    async def give(self, feedback: Feedback) -> str:
-        """Log it; returns the trajectory's id once that is durable. Takes `chatcmpl-<id>` too. Raises NotFound, Conflict, StorageFull."""
+    async def give(self, feedback: Feedback, tenant: str) -> str:
+        """Log a tenant's feedback on a trajectory of its own; returns that one's id once it is durable. Takes `chatcmpl-<id>` too.
+
+        Raises NotFound, Conflict, StorageFull.
+        """
         if not self._kept:
             raise Conflict("no trajectories are kept (log.enabled is false), so there is nothing to give feedback on", code="log_disabled")
         trajectory_id = feedback.id.removeprefix(COMPLETION_PREFIX)
-        if not await self._known.exists(trajectory_id):
+        if await self._known.tenant_of(trajectory_id) != tenant:
             raise NotFound(
                 f"no trajectory {feedback.id!r}; send the id of an answer, or its recollect.trajectory_id",
                 param="id",

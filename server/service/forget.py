@@ -41,7 +41,8 @@ PLACES = {
     "embedders": "models",
     "logs": "the engine's log; it is started so that it logs no prompt",
     "usage.json": "counts of model calls",
-    "server.json": "where the server listens",
+    "keys": "hashes of API keys with the names that they were given, and counts of tokens",
+    "server.json": "where the server listens, and what its owner's commands ask it with",
     "server.lock": "nothing",
     "train.lock": "nothing",
 }

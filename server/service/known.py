@@ -1,9 +1,10 @@
-"""Which trajectories exist: a request's feedback must belong to one that was logged."""
+"""Which trajectories exist, and whose they are: a request's feedback must belong to one of its own tenant that was logged."""
 
 from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -27,28 +28,29 @@ class KnownTrajectories:
 
     def __init__(self, log_root: Path) -> None:
         self._root = log_root
-        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._recent: OrderedDict[str, str] = OrderedDict()
 
-    def add(self, trajectory_id: str) -> None:
-        """A trajectory was logged."""
-        self._recent[trajectory_id] = None
+    def add(self, trajectory_id: str, tenant: str) -> None:
+        """A trajectory of a tenant was logged."""
+        self._recent[trajectory_id] = tenant
         if len(self._recent) > MAX_REMEMBERED:
             self._recent.popitem(last=False)
 
-    async def exists(self, trajectory_id: str) -> bool:
-        """True if a trajectory of this id was logged."""
-        if trajectory_id in self._recent:
-            return True
-        if not is_id(trajectory_id) or not await asyncio.to_thread(self._logged, trajectory_id):
-            return False
-        self.add(trajectory_id)
-        return True
+    async def tenant_of(self, trajectory_id: str) -> str | None:
+        """The tenant of a trajectory that was logged; None if there is none of this id."""
+        if (tenant := self._recent.get(trajectory_id)) is not None:
+            return tenant
+        if not is_id(trajectory_id) or (tenant := await asyncio.to_thread(self._logged, trajectory_id)) is None:
+            return None
+        self.add(trajectory_id, tenant)
+        return tenant
 
-    def _logged(self, trajectory_id: str) -> bool:
+    def _logged(self, trajectory_id: str) -> str | None:
         made = time_of(trajectory_id)
         needle = f'"trajectory_id":"{trajectory_id}","kind":"trajectory"'.encode()
         found = [segment for segment in segments(self._root) if segment.start <= made + LONGEST_REQUEST]
-        return any(needle in line for segment in reversed(found) for line in _lines(segment))
+        lines = (line for segment in reversed(found) for line in _lines(segment) if needle in line)
+        return next((str(json.loads(line)["body"]["tenant"]) for line in lines), None)
 
 
 def _lines(segment: Segment) -> Iterator[bytes]:

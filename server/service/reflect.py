@@ -72,7 +72,7 @@ class Reflecting:
         agent = self._agents().get(agent_id)
         if not isinstance(agent, RmmAgent):
             raise NotFound(f"no agent {agent_id!r} that reflects; call it with the id of an `rmm` agent", param="agent")
-        pins = self._adapters.pin(agent.aliases)
+        pins = self._adapters.pin(agent.aliases, namespace.tenant)
         context = AgentContext(
             engine=self._engine,
             store=self._store,
@@ -115,4 +115,4 @@ class Reflecting:
         )
         body = trajectory.model_dump(mode="json")
         await self._log.log(LogEvent(event_id=new_id(), trajectory_id=trajectory.id, kind="trajectory", body=body))
-        self._known.add(trajectory.id)
+        self._known.add(trajectory.id, trajectory.tenant)

@@ -6,12 +6,14 @@ import asyncio
 import importlib.metadata
 import logging
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 
 from memory_store.embedders.base import Embedder
 from recollect.errors import EngineUnavailable
+from recollect.keys import KeyRing
 from recollect.log import LogWriter
 from recollect.model import Frozen
 from recollect.registry import Registry
@@ -23,6 +25,7 @@ from server.agents.base import Agent
 from server.agents.registry import build_agents
 from server.agents.rmm.rerankers import Rerankers
 from server.engines.base import Engine
+from server.key_limits import KeyLimits
 from server.service.audit import Auditing
 from server.service.chat import Chat
 from server.service.direct import Direct
@@ -116,6 +119,10 @@ class Service:
         self.sessions = Sessions(self.home / "sessions", timedelta(minutes=settings.agents.session_idle_minutes))
         limits = settings.agents.daily_calls, settings.agents.daily_tokens
         self.spending = Spending(self.home / "usage.json", daily_calls=limits[0], daily_tokens=limits[1])
+        self.keys = KeyRing(self.home / "keys")
+        self.limits = KeyLimits(self.home / "keys" / "used.json")
+        self.owner_token = secrets.token_urlsafe(32)
+        """What the home's owner may ask with, whatever the keys: commands read it from `server.json`."""
         self.rerankers = Rerankers(self.home / "rerankers", settings.agents.rmm)
         self.chat = Chat(
             home=self.home,
@@ -130,6 +137,7 @@ class Service:
             rerankers=self.rerankers,
             spending=self.spending,
             sessions=self.sessions,
+            limits=self.limits,
             at_end=lambda agent: self.reflecting.at_end(agent),
         )
         self.reflecting = Reflecting(self._models, self.engine, self._store, self._log, self.adapters, known, self.spending)
@@ -174,6 +182,7 @@ class Service:
             parts.push_async_callback(asyncio.to_thread, self._log.close)
             parts.push_async_callback(asyncio.to_thread, self.rerankers.close)
             parts.push_async_callback(self.spending.save, at_once=True)
+            parts.push_async_callback(asyncio.to_thread, self.limits.save)
             parts.push_async_callback(self._store.close)
             parts.push_async_callback(self._opener.close)
             if self._owns_engine:

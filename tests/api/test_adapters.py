@@ -55,7 +55,7 @@ async def test_a_version_that_becomes_current_is_taken_up_by_itself(tmp_path: Pa
         assert (await served.ask("hello"))["recollect"]["policies"] == {"memory": "scripted"}
         await publish(tmp_path)
         await until(lambda: "memory@v1" in served.engine.adapters)
-        await until(lambda: served.service.adapters.pin(["memory"]).policies["memory"].version == 1)
+        await until(lambda: served.service.adapters.pin(["memory"], "local").policies["memory"].version == 1)
 
 
 async def test_promote_and_rollback_answer_when_the_version_serves_and_the_old_one_is_unloaded(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ async def test_a_server_announces_itself_owns_its_home_and_ends_in_order(tmp_pat
     async with started(home, *QUIET) as server:
         assert server.process is not None
         found = json.loads((home / "server.json").read_text())
-        assert set(found) == {"pid", "url", "engine_url", "engine_urls", "started_at"}
+        assert set(found) == {"pid", "url", "engine_url", "engine_urls", "token", "started_at"}
         assert found["pid"] == server.process.pid
         assert (home / "server.json").stat().st_mode & 0o077 == 0
         status, stderr = await run("server.port=0", *QUIET, home=home)

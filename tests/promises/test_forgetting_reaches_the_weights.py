@@ -91,7 +91,7 @@ async def test_what_learned_from_a_forgotten_user_is_retired_and_trained_again_w
         again = configuration_of(registry, "memory", 2)
         assert (again.iterations, again.from_log.since, again.judge.api_key) == (2, "all", "")
         await train(again, settings(tmp_path, base), teachable(), replaces=2)
-        await until(lambda: served.service.adapters.pin(["memory"]).policies["memory"].version == 3)
+        await until(lambda: served.service.adapters.pin(["memory"], "local").policies["memory"].version == 3)
 
         untouched = await served.service.forgetting.namespace(Namespace(parts=(("user", "nobody"),)))
         assert (untouched.adapters, untouched.retired, untouched.was) == ((), (), {})

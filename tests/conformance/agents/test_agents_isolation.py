@@ -108,7 +108,7 @@ async def test_memory_off_reads_and_writes_nothing(run: Run) -> None:
 async def test_memory_off_is_off_in_the_agent_itself_and_not_only_before_it(run: Run) -> None:
     await run.seed(user_named("ada"))
     agent = built(run.case, run.served.home)
-    policies = run.served.service.adapters.pin(agent.aliases).policies
+    policies = run.served.service.adapters.pin(agent.aliases, "local").policies
     ctx = AgentContext(
         engine=run.engine, store=as_store(run.store), namespace=user_named("ada"), policies=policies, recorder=Recorder(), session="monday"
     )

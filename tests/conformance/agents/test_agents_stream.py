@@ -53,7 +53,7 @@ async def test_the_agents_own_last_event_counts_all_calls_of_the_answer(run: Run
             engine=run.engine,
             store=as_store(run.store),
             namespace=user_named("ada"),
-            policies=run.served.service.adapters.pin(agent.aliases).policies,
+            policies=run.served.service.adapters.pin(agent.aliases, "local").policies,
             recorder=Recorder(),
         )
         events = [event async for event in agent.run(AgentRequest(run.case.messages, Sampling(), stream=stream), ctx)]
