@@ -27,8 +27,10 @@ def ask(ctx: typer.Context, url: str | None, call: Callable[[RecollectClient], A
         raise RecollectError(f"no server runs on home {invocation.settings().home}; start one: recollect serve", code="no_server")
 
     async def answer() -> R:
-        own = server.token if server and server.url.rstrip("/") == found.rstrip("/") else None
-        async with RecollectClient(found, os.environ.get("RECOLLECT_API_KEY") or own) as client:
+        # The home's own server is asked as its owner; a key is for one that was named.
+        own = server is not None and server.url.rstrip("/") == found.rstrip("/")
+        key = server.token if server and own else os.environ.get("RECOLLECT_API_KEY")
+        async with RecollectClient(found, key) as client:
             return await call(client)
 
     return asyncio.run(answer())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,7 +54,7 @@ async def _status(home: Path) -> dict[str, Any]:
     server = recorded_server(home)
     if server is None:
         return {"running": False, "ready": False, "detail": f"no server runs on home {home}; start one: recollect serve"}
-    async with RecollectClient(server.url, os.environ.get("RECOLLECT_API_KEY") or server.token) as client:
+    async with RecollectClient(server.url, server.token) as client:
         ready = await client.status()
         states = await client.adapters()
     registry = Registry(home / "adapters")

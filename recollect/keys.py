@@ -116,7 +116,8 @@ class KeyRing:
 
     @contextmanager
     def _locked(self) -> Generator[None]:
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the mode is that of the last folder alone
+        self._root.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(self._root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -127,18 +128,18 @@ class KeyRing:
     def _reload(self) -> None:
         try:
             status = self._file.stat()
-        except FileNotFoundError:
-            self._read, self._keys = None, {}
-            return
-        state = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if state == self._read:
-            return
-        try:
+            state = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if state == self._read:
+                return
             keys = _KEYS.validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            state, keys = None, list[Key]()
         except ValidationError as exc:
-            raise ConfigurationError(
-                f"{self._file} cannot be read ({exc.error_count()} errors); mend it, or put a copy in its place"
-            ) from exc
+            raise ConfigurationError(f"{self._file} cannot be read ({exc.error_count()} errors); mend it, or put back a copy") from exc
+        except OSError as exc:
+            raise ConfigurationError(f"{self._file} cannot be read: {exc.strerror}") from exc
+        if self._keys and not keys:
+            raise ConfigurationError(f"{self._file} has no keys any more; put back a copy, or restart the server to do without keys")
         self._read, self._keys = state, {key.sha256: key for key in keys}
 
 

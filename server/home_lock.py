@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from recollect.errors import ConfigurationError
+from recollect.log_files import replacing
 
 ADDRESS = "server.json"
 
@@ -35,16 +36,14 @@ def owned(home: Path) -> Generator[None]:
 def announced(home: Path, *, url: str, token: str, engine_urls: Callable[[], list[str]]) -> Generator[Callable[[], None]]:
     """`server.json` in the home while the block runs: pid, url, engine_urls and the first of them, started_at. Gives what writes it."""
     path = home / ADDRESS
-    aside = path.with_suffix(f".{os.getpid()}.tmp")
     started_at = datetime.now(UTC).isoformat()
 
     def write() -> None:
         engines = engine_urls()
         first = engines[0] if engines else None
         content = {"pid": os.getpid(), "url": url, "engine_url": first, "engine_urls": engines, "token": token, "started_at": started_at}
-        aside.write_text(json.dumps(content) + "\n", "utf-8")
-        aside.chmod(0o600)
-        aside.replace(path)
+        with replacing(path) as file:  # with the owner's token in it, it is nobody else's for no moment
+            file.write(json.dumps(content).encode() + b"\n")
 
     write()
     try:

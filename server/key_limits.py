@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -13,6 +15,7 @@ from recollect.errors import TooManyRequests
 from recollect.log_files import replacing
 from server.principal import Principal
 
+logger = logging.getLogger(__name__)
 SAVE_EVERY_S = 5.0
 
 
@@ -24,7 +27,7 @@ class KeyLimits:
         self._file = file
         self._left: dict[str, tuple[float, float]] = {}
         self._day, self._tokens = _read(file)
-        self._saved_at = time.monotonic()
+        self._unsaved = False
 
     def take(self, principal: Principal) -> None:
         """A request arrives. Raises TooManyRequests, with the seconds until one would be taken."""
@@ -47,25 +50,37 @@ class KeyLimits:
         if key_id is not None and tokens:
             self._used(key_id)
             self._tokens[key_id] += tokens
-            if time.monotonic() - self._saved_at > SAVE_EVERY_S:
-                self.save()
+            self._unsaved = True
 
     def used_today(self, key_id: str) -> int:
         """Tokens of the key's answers today."""
         return self._used(key_id)
 
-    def save(self) -> None:
-        """Write today's tokens down, if there are any."""
-        self._saved_at = time.monotonic()
-        if self._tokens:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with replacing(self._file) as file:
-                file.write(json.dumps({"day": self._day, "tokens": dict(self._tokens)}).encode() + b"\n")
+    async def watch(self) -> None:
+        """Write down what was counted, every few seconds, for ever."""
+        while True:
+            await asyncio.sleep(SAVE_EVERY_S)
+            try:
+                await self.save()
+            except OSError as exc:
+                logger.warning("the tokens of keys are not written down: %s", exc)
+
+    async def save(self) -> None:
+        """Write today's tokens down, if some were counted since the last time. Raises OSError."""
+        if self._unsaved:
+            self._unsaved = False
+            await asyncio.to_thread(_write, self._file, {"day": self._day, "tokens": dict(self._tokens)})
 
     def _used(self, key: str) -> int:
         if self._day != (today := _today()):
             self._day, self._tokens = today, Counter[str]()
         return self._tokens[key]
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    with replacing(file) as written:
+        written.write(json.dumps(content).encode() + b"\n")
 
 
 def _read(file: Path) -> tuple[str, Counter[str]]:

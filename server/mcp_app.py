@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute
 
 from recollect.errors import ContextTooLong, RecollectError
 from recollect.keys import Scope
-from recollect.memory import Filters, Kind, MemoryRecord, Namespace
+from recollect.memory import LOCAL_TENANT, Filters, Kind, MemoryRecord, Namespace
 from recollect.messages import Message, user
 from server.identity import OPEN_WEBUI_HEADER, SCOPE_HEADER, Claims, Identity, identify, session_of
 from server.principal import Principal, principal_of
@@ -193,7 +193,7 @@ def _agent_tools(service: Service) -> list[Tool]:
                 detail=status.detail,
                 version=status.version,
                 agents=status.models,
-                policies=status.policies,
+                policies=status.policies if _principal(ctx).tenant == LOCAL_TENANT else {},
                 namespace=str(_namespace(ctx, None)),
             )
 

@@ -34,6 +34,8 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigurationError for a host, port or home that cannot be had."""
     _log_to_stderr(settings.server.log_level)
     _check_host(settings.server, KeyRing(settings.home.resolve() / "keys"))
+    # Against whom it does not know: h11 bounds the headers of a request, httptools does not
+    parser = "auto" if is_loopback(settings.server.host) else "h11"
     with ExitStack() as stack:
         stack.enter_context(owned(settings.home.resolve()))
         listener = stack.enter_context(listening_on(settings.server))
@@ -46,6 +48,7 @@ def serve(settings: Settings) -> None:
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
             lifespan="on",
+            http=parser,
         )
         asyncio.run(_serve(_Server(config), listener, app.state.service))
 
@@ -106,12 +109,16 @@ async def _show_progress(service: Service, url: str) -> None:
     console.print(f"[bold]recollect[/bold] {url}/v1  models: {', '.join(status.models)}  MCP: {url}/mcp")
 
 
-def _check_host(settings: ServerSettings, keys: KeyRing) -> None:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address. Raises ConfigurationError for what is none."""
     try:
-        loopback = settings.host == "localhost" or ipaddress.ip_address(settings.host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError as exc:
-        raise ConfigurationError(f"server.host {settings.host!r} is no address; use 127.0.0.1", param="server.host") from exc
-    if not loopback and not keys.in_force:
+        raise ConfigurationError(f"server.host {host!r} is no address; use 127.0.0.1", param="server.host") from exc
+
+
+def _check_host(settings: ServerSettings, keys: KeyRing) -> None:
+    if not is_loopback(settings.host) and not keys.in_force:
         raise ConfigurationError(
             f"server.host {settings.host!r} can be reached from other machines, and this home has no keys: anybody could read "
             "all memories. Make one first (recollect keys create NAME), or set server.host=127.0.0.1",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -41,6 +41,7 @@ class Edge:
         """`max_file`: bytes of an uploaded file, which is streamed to the disk; everything else is held in memory."""
         self._app = app
         self._service = service
+        self._told = ""
         self._max_body = max_body
         self._max_upload = max_file + FORM_BYTES
 
@@ -79,20 +80,34 @@ class Edge:
         try:
             principal = authenticated(headers, self._service.keys, self._service.owner_token)
             principal.require_for(path)
-            self._service.limits.take(principal)
+            if path not in OPEN:
+                self._service.limits.take(principal)
         except Unauthorized as exc:
             return NOBODY if path in OPEN else response_of(exc)
         except (Forbidden, TooManyRequests) as exc:
             return response_of(exc)
         except ConfigurationError as exc:
-            logger.error("nobody is let in: %s", exc.message)
+            if path in OPEN:
+                return NOBODY
+            if exc.message != self._told:  # once, however many ask
+                self._told = exc.message
+                logger.error("nobody is let in: %s", exc.message)
             message = "the server cannot read its keys; its log says why"
             return JSONResponse(error_body(message, "server_error", code="keys_unreadable"), 503)
-        # A page in a browser may reach a loopback server under a name of its own (DNS rebinding): its Host gives it away.
-        if principal.unkeyed and not _LOCAL_HOST.fullmatch(headers.get("host", "")):
-            message = "this server has no keys and answers requests to 127.0.0.1, localhost and [::1] alone"
-            return JSONResponse(error_body(message, "invalid_request_error", "Host", "foreign_host"), 421)
-        return principal
+        return (_foreign(headers) if principal.unkeyed else None) or principal
+
+
+def _foreign(headers: Headers) -> JSONResponse | None:
+    """Why a request to a server without keys is none of this machine's; None if it is."""
+    # A page in a browser may reach a loopback server under a name of its own (DNS rebinding): its Host gives it away.
+    if not _LOCAL_HOST.fullmatch(headers.get("host", "")):
+        message = "this server has no keys and answers requests to 127.0.0.1, localhost and [::1] alone"
+        return JSONResponse(error_body(message, "invalid_request_error", "Host", "foreign_host"), 421)
+    # Or it sends a form, which no browser asks the server about first: its Origin gives it away.
+    if (origin := headers.get("origin")) is not None and not _LOCAL_HOST.fullmatch(urlsplit(origin).netloc):
+        message = "this server has no keys and answers no pages of other sites; make one: recollect keys create NAME"
+        return JSONResponse(error_body(message, "invalid_request_error", "Origin", "foreign_origin"), 403)
+    return None
 
 
 def _refusal(headers: Headers, limit: int) -> JSONResponse | None:

@@ -7,9 +7,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from recollect.memory import LOCAL_TENANT
 from server.principal import NOBODY, principal_of
 from server.routes.wire import ServiceDep
 
+TOLD_TO_ALL = {"ready", "detail", "version", "models"}
 router = APIRouter()
 
 
@@ -25,12 +27,15 @@ async def health() -> dict[str, str]:
 @router.get("/ready")
 @router.head("/ready", include_in_schema=False)
 async def ready(request: Request, service: ServiceDep) -> JSONResponse:
-    """200 when requests would be answered now, else 503 with what is missing. Without a key, where there are some, no more than that."""
-    status = await service.status()
-    shown = {"ready"} if principal_of(request) is NOBODY else None
-    return JSONResponse(
-        status.model_dump(mode="json", include=shown), 200 if status.ready else 503, None if status.ready else {"retry-after": "2"}
-    )
+    """200 when requests would be answered now, else 503 with what is missing. What concerns other tenants is told to the home's own
+    administrators, and without a key, where there are some, no more than whether."""
+    who = principal_of(request)
+    if who is NOBODY:
+        shown: dict[str, Any] = {"ready": service.ready}
+    else:
+        own = who.tenant == LOCAL_TENANT and "admin" in who.scopes
+        shown = (await service.status()).model_dump(mode="json", include=None if own else TOLD_TO_ALL)
+    return JSONResponse(shown, 200 if shown["ready"] else 503, None if shown["ready"] else {"retry-after": "2"})
 
 
 @router.get("/version")

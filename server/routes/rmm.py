@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
+from server.principal import principal_of
 from server.routes.wire import Body, ServiceDep, identity_of, memory_object, namespace_of, only_known_query
 
 router = APIRouter(dependencies=[Depends(only_known_query)])
@@ -58,6 +59,7 @@ async def roll_back_rerankers(body: RollbackBody, request: Request, service: Ser
 @router.post("/v1/admin/reflect")
 async def reflect(body: ReflectBody, request: Request, service: ServiceDep) -> dict[str, Any]:
     """The topic memories that were written or changed; none for a session in which nothing new was said."""
+    principal_of(request).require("memory")  # it reads and writes memories
     records = await service.reflecting.reflect(namespace_of(request, body.namespace, body.user), body.session)
     return {"object": "list", "data": [memory_object(record) for record in records]}
 

@@ -39,6 +39,7 @@ DISK_CHECK_S = 1.0
 PENDING_WAIT_S = 1.0
 QUIET_WAIT_S = 10.0
 SHUTDOWN_WAIT_S = 30.0
+CHARACTERS_A_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,8 @@ class Chat:
             spending=self._spending,
         )
         self._running.add(exchange)
-        exchange.on_end(lambda: self._ended(exchange, request.identity.key_id))
+        said = 1 + sum(len(message.content) for message in request.messages) // CHARACTERS_A_TOKEN
+        exchange.on_end(lambda: self._ended(exchange, request.identity.key_id, said))
         exchange.start()
         return exchange
 
@@ -183,8 +185,9 @@ class Chat:
             raise StorageFull(f"the disk of {self._home} has {free // 2**20} MiB left; {needed} are needed to keep what is promised")
         self._disk_checked = time.monotonic()
 
-    def _ended(self, exchange: Exchange, key_id: str | None) -> None:
+    def _ended(self, exchange: Exchange, key_id: str | None, said: int) -> None:
+        """`said`: about how many tokens the request had, for an answer that was broken off before the engine told."""
         self._running.discard(exchange)
-        self._limits.spent(key_id, exchange.usage.total_tokens)
         if exchange.logged:
             self._known.add(exchange.trajectory_id, exchange.namespace.tenant)
+        self._limits.spent(key_id, exchange.usage.total_tokens or said)

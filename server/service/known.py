@@ -29,6 +29,7 @@ class KnownTrajectories:
     def __init__(self, log_root: Path) -> None:
         self._root = log_root
         self._recent: OrderedDict[str, str] = OrderedDict()
+        self._looking = asyncio.Lock()
 
     def add(self, trajectory_id: str, tenant: str) -> None:
         """A trajectory of a tenant was logged."""
@@ -40,9 +41,12 @@ class KnownTrajectories:
         """The tenant of a trajectory that was logged; None if there is none of this id."""
         if (tenant := self._recent.get(trajectory_id)) is not None:
             return tenant
-        if not is_id(trajectory_id) or (tenant := await asyncio.to_thread(self._logged, trajectory_id)) is None:
+        if not is_id(trajectory_id):
             return None
-        self.add(trajectory_id, tenant)
+        async with self._looking:  # in one thread at most, whoever asks for what there is not
+            tenant = await asyncio.to_thread(self._logged, trajectory_id)
+        if tenant is not None:
+            self.add(trajectory_id, tenant)
         return tenant
 
     def _logged(self, trajectory_id: str) -> str | None:

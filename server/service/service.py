@@ -159,6 +159,7 @@ class Service:
         self.feedback = FeedbackBook(self._log, known, kept=settings.log.enabled)
         self._watching: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._counting: asyncio.Task[None] | None = None
 
     @property
     def models(self) -> list[str]:
@@ -175,6 +176,7 @@ class Service:
             await self.engine.start()
         self._watching = asyncio.create_task(self.adapters.watch())
         self._ending = asyncio.create_task(self.sessions.watch(self._end))
+        self._counting = asyncio.create_task(self.limits.watch())
 
     async def close(self) -> None:
         """Finish what was promised, for a bounded time, and let go of everything."""
@@ -182,17 +184,22 @@ class Service:
             parts.push_async_callback(asyncio.to_thread, self._log.close)
             parts.push_async_callback(asyncio.to_thread, self.rerankers.close)
             parts.push_async_callback(self.spending.save, at_once=True)
-            parts.push_async_callback(asyncio.to_thread, self.limits.save)
+            parts.push_async_callback(self.limits.save)
             parts.push_async_callback(self._store.close)
             parts.push_async_callback(self._opener.close)
             if self._owns_engine:
                 parts.push_async_callback(self.engine.close)
             parts.push_async_callback(self.adapters.close)
-            for watching in (self._watching, self._ending):
+            for watching in (self._watching, self._ending, self._counting):
                 if watching is not None:
                     watching.cancel()
                     parts.push_async_callback(asyncio.wait, {watching})
             parts.push_async_callback(self.chat.close)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests would be answered now, as `status` tells it with more."""
+        return self.adapters.settled and self._memory_part().ready
 
     async def status(self) -> Status:
         """Where the server stands."""

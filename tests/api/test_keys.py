@@ -22,6 +22,7 @@ from recollect.invocation import Invocation
 from recollect.keys import SCOPES, KeyRing, Scope
 from recollect.settings import ServerSettings
 from recollect.trajectory import now
+from server.engines.scripted import ScriptedEngine, Trouble
 from server.principal import NEEDED
 from server.serve import _check_host
 from tests.api.conftest import BASE, Served, serving
@@ -152,15 +153,55 @@ async def test_adapters_are_those_of_the_local_tenant(tmp_path: Path) -> None:
         assert (await served.http.get("/v1/admin/rerankers", headers=bearer(secret))).status_code == 200
 
 
-async def test_keys_that_cannot_be_read_let_nobody_in_and_show_no_path(tmp_path: Path) -> None:
+@pytest.mark.parametrize("broken", ['[{"id": 1}]', "", "[]", None])
+async def test_keys_that_cannot_be_read_or_are_gone_let_nobody_in_and_show_no_path(tmp_path: Path, broken: str | None) -> None:
     async with serving(tmp_path) as served:
         _, secret = ring_of(served).create("laptop")
-        (served.home / "keys" / "keys.json").write_text('[{"id": 1}]')
-        answer = await served.http.get("/v1/models", headers=bearer(secret))
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "keys_unreadable")
-        assert str(served.home) not in answer.text
-        with pytest.raises(ConfigurationError, match=r"keys\.json cannot be read"):
-            ring_of(served).create("another")
+        assert (await served.http.get("/v1/models", headers=bearer(secret))).status_code == 200
+        file = served.home / "keys" / "keys.json"
+        if broken is None:
+            file.unlink()
+        else:
+            file.write_text(broken)
+        for headers in (bearer(secret), {}):
+            answer = await served.http.get("/v1/models", headers=headers)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "keys_unreadable")
+            assert str(served.home) not in answer.text
+        assert (await served.http.get("/health")).status_code == 200
+        if broken in ('[{"id": 1}]', ""):
+            with pytest.raises(ConfigurationError, match=r"keys\.json cannot be read"):
+                ring_of(served).create("another")
+
+
+async def test_without_keys_no_page_of_another_site_is_answered(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        text = {"file": ("a.txt", b"x", "text/plain")}
+        for origin, status in (("https://example.org", 403), ("null", 403), ("http://localhost:3000", 200), (None, 200)):
+            headers = {"origin": origin} if origin else {}
+            answer = await served.http.post("/v1/files", headers=headers, files=text, data={"purpose": "user_data"})
+            assert answer.status_code == status, origin
+        _, secret = ring_of(served).create("laptop")
+        assert (await served.http.get("/v1/models", headers={"origin": "https://example.org"} | bearer(secret))).status_code == 200
+
+
+async def test_what_concerns_other_tenants_is_told_to_the_homes_own_administrators(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        ring = ring_of(served)
+        for key in (ring.create("theirs", tenant="acme")[1], ring.create("ours", scopes=["chat"])[1]):
+            assert set((await served.http.get("/ready", headers=bearer(key))).json()) == {"ready", "detail", "version", "models"}
+        reflecting = {"session": "s"}
+        refused = await served.http.post("/v1/admin/reflect", headers=bearer(ring.create("admin", scopes=["admin"])[1]), json=reflecting)
+        assert refused.status_code == 403
+
+
+async def test_an_answer_that_was_broken_off_before_the_engine_told_is_counted_by_its_request(tmp_path: Path) -> None:
+    engine = ScriptedEngine(trouble=Trouble(break_after=0), exact=False)
+    async with serving(tmp_path, engine) as served:
+        key, secret = ring_of(served).create("small", tokens_per_day=10)
+        asked = {"model": "memory", "messages": [{"role": "user", "content": "word " * 100}]}
+        assert (await served.http.post("/v1/chat/completions", headers=bearer(secret), json=asked)).status_code == 503
+        assert served.service.limits.used_today(key.id) >= 100
+        assert (await served.http.post("/v1/chat/completions", headers=bearer(secret), json=asked)).status_code == 429
 
 
 async def test_with_keys_the_server_has_any_name_and_may_listen_to_other_machines(tmp_path: Path) -> None:
@@ -181,7 +222,8 @@ async def test_with_keys_the_server_has_any_name_and_may_listen_to_other_machine
 
 
 def test_the_command_shows_a_key_once_and_keeps_no_secret(tmp_path: Path) -> None:
-    invocation = Invocation(None, tmp_path)
+    home = tmp_path / "new" / "home"
+    invocation = Invocation(None, home)
 
     def run(*arguments: str) -> Any:
         return CliRunner().invoke(command, list(arguments), obj=invocation)
@@ -191,18 +233,18 @@ def test_the_command_shows_a_key_once_and_keeps_no_secret(tmp_path: Path) -> Non
     secret = made.stdout.strip()
     assert secret.startswith("rk_")
     assert "answers nobody without one" in made.stderr
-    file = tmp_path / "keys" / "keys.json"
+    file = home / "keys" / "keys.json"
     assert secret not in file.read_text()
-    assert file.stat().st_mode & 0o077 == 0
+    assert [path.stat().st_mode & 0o077 for path in (file, file.parent, home)] == [0, 0, 0]
     [listed] = json.loads(run("list", "--json").stdout)
     assert (listed["name"], listed["tenant"], listed["scopes"]) == ("lap top", "acme", ["chat", "memory"])
     assert "sha256" not in listed
-    found = KeyRing(tmp_path / "keys").find(secret)
+    found = KeyRing(home / "keys").find(secret)
     assert found is not None
     assert found.id == listed["id"]
     assert now() - found.created_at < timedelta(minutes=1)
     assert run("revoke", listed["id"]).stdout == f"{listed['id']} (lap top) is revoked\n"
-    assert KeyRing(tmp_path / "keys").find(secret) is None
+    assert KeyRing(home / "keys").find(secret) is None
     for arguments, kind, told in (
         (("create", "x", "--scope", "all"), InvalidRequest, "--scope 'all' is none of chat, memory, feedback, admin"),
         (("create", "x", "--tenant", "A/B"), InvalidRequest, "is no tenant"),
