@@ -11,19 +11,11 @@ import os
 import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, cast
+from typing import NoReturn, ParamSpec
 
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
-
-    from trainer.trl_bridge import Learner
+from trainer import rank_messages
 
 P = ParamSpec("P")
-PATIENCE = timedelta(days=2)
-"""How long a follower waits for the next update: rollouts may take hours."""
-_END = "end"
-_followers: ProcessGroup | None = None
 
 
 def led(command: Callable[P, None]) -> Callable[P, None]:
@@ -36,48 +28,18 @@ def led(command: Callable[P, None]) -> Callable[P, None]:
         elif int(os.environ["RANK"]):
             _follow()
         else:
-            with _leading():
+            with _ended_in_order(), rank_messages.telling():
                 command(*given, **named)
 
     return started
-
-
-def tell(call: str, **named: Any) -> None:
-    """Have the followers, if there are any, call a method of their learner, or make one (`Learner`)."""
-    if _followers is not None:
-        _broadcast([(call, named)], _followers)
-
-
-@contextmanager
-def _leading() -> Generator[None]:
-    global _followers
-    # torchrun ends the others so when one has failed: let go of what the engine has loaded
-    before = signal.signal(signal.SIGTERM, _ended)
-    _followers = _group()
-    try:
-        yield
-    finally:
-        tell(_END)
-        _followers = None
-        signal.signal(signal.SIGTERM, before)
-
-
-def _ended(*_: object) -> NoReturn:
-    global _followers
-    _followers = None  # nobody is there any more to be told
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _follow() -> None:
     """Do what the leader tells, until it ends."""
     from trainer.trl_bridge import Learner
 
-    group = _group()
     learner: Learner | None = None
-    while True:
-        [(call, named)] = _broadcast([None], group)
-        if call == _END:
-            return
+    for call, named in rank_messages.told():
         if call == Learner.__name__:
             learner = Learner(**named)
             continue
@@ -85,18 +47,16 @@ def _follow() -> None:
             getattr(learner, call)(**named)
 
 
-def _group() -> ProcessGroup:
-    """All processes, for messages on the CPU, whatever device they compute on."""
-    import torch
-    import torch.distributed as dist
-    from accelerate import PartialState
+@contextmanager
+def _ended_in_order() -> Generator[None]:
+    """torchrun ends the leader with SIGTERM when another process has failed: it lets go of what the engine has loaded."""
+    before = signal.signal(signal.SIGTERM, _ended)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
-    PartialState(cpu=not torch.cuda.is_available())
-    return cast("ProcessGroup", dist.new_group(backend="gloo", timeout=PATIENCE))
 
-
-def _broadcast(message: list[Any], group: ProcessGroup) -> list[Any]:
-    import torch.distributed as dist
-
-    dist.broadcast_object_list(message, src=0, group=group)
-    return message
+def _ended(*_: object) -> NoReturn:
+    rank_messages.alone()
+    raise SystemExit(128 + signal.SIGTERM)

@@ -41,7 +41,7 @@ with warnings.catch_warnings():
     from trl.trainer.grpo_trainer import GRPOTrainer
     from trl.trainer.utils import RepeatSampler
 
-from trainer import lora_weights, ranks
+from trainer import lora_weights, rank_messages
 from trainer.config import Optimisation
 from trainer.samples import Sample, by_length
 from trainer.shared_prompts import packed, shareable
@@ -187,7 +187,7 @@ class Learner:
 
         `output` is a folder that TRL may write to. Raises OSError if the model cannot be read.
         """
-        ranks.tell("Learner", base=base, optimisation=optimisation, output=output, seed=seed, parent=parent, planned=planned)
+        rank_messages.tell("Learner", base=base, optimisation=optimisation, output=output, seed=seed, parent=parent, planned=planned)
         self.optimisation = optimisation
         if optimisation.threads:
             torch.set_num_threads(optimisation.threads)
@@ -246,7 +246,7 @@ class Learner:
         """
         if not samples:
             raise ValueError("an update needs at least one sample")
-        ranks.tell("update", samples=samples, corrected=corrected)
+        rank_messages.tell("update", samples=samples, corrected=corrected)
         started = time.perf_counter()
         self._trainer.feed(samples, cap=self.optimisation.importance_cap if corrected else None)
         self._trainer.state.log_history.clear()
@@ -282,7 +282,7 @@ class Learner:
 
     def restore(self, file: Path) -> None:
         """Go on from the checkpoint of a learner with the same base, parent and optimisation. Raises OSError, ValueError for another's."""
-        ranks.tell("restore", file=file)
+        rank_messages.tell("restore", file=file)
         state = torch.load(file, map_location=self.model.device, weights_only=True)
         if lora_weights.trained(self.model).keys() != state["parameters"].keys():
             raise ValueError(f"{file} is the checkpoint of another model or of other optimisation.targets")
