@@ -9,12 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from benchmarks.figure import Figure
 from benchmarks.scale import scaled
+from recollect.model import Frozen
 from recollect.policy import Policy
 from recollect.registry import Registry
 from recollect.settings import AgentSettings, EmbedderSettings, EngineSettings, Settings, parse
@@ -49,17 +50,23 @@ ROWS: Mapping[str, dict[str, Any]] = {
 """What each row sets. The third tells what a reward of its own does from what its credit does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
+KEPT = Path(".recollect") / "credit"
+"""Where the runs that are done lie, by their configuration: the benchmark takes an hour and more, and goes on where it was broken off."""
+
+
+class Trained(Frozen):
     """A run: its held-out evaluation, its seconds, and what its groups came to."""
 
     evaluation: Evaluation
     seconds: float
-    figures: Mapping[str, float]
+    figures: dict[str, float]
 
 
 async def run() -> list[Figure]:
-    """Train and measure every row under every seed, in turns of seeds, so that an interrupted run has whole comparisons."""
+    """Train and measure every row under every seed, in turns of seeds, so that an interrupted run has whole comparisons.
+
+    What an earlier call left under `.recollect/credit` is not made again; delete it after a change of the code.
+    """
     seeds, tasks = range(scaled(SEEDS)), [dialogue_task(f"credit-{i}", "held_out") for i in range(scaled(100, 4))]
     found: dict[str, list[Trained]] = {name: [] for name in ROWS}
     with tempfile.TemporaryDirectory() as folder:
@@ -70,8 +77,14 @@ async def run() -> list[Figure]:
             before = await _measured(engine, Path(folder) / "base", Policy(base=engine.base), tasks)
             for seed in seeds:
                 for name, own in ROWS.items():
-                    home = Path(folder) / f"{len(found[name])}-{name.replace(' ', '-')}"
-                    done = await _trained(engine, home, _config(seed, own), tasks)
+                    config = _config(seed, own)
+                    file = KEPT / f"{seed}-{name.replace(' ', '-')}-{sha256(config.model_dump_json().encode()).hexdigest()[:12]}.json"
+                    if file.is_file():
+                        done = Trained.model_validate_json(file.read_bytes())
+                    else:
+                        done = await _trained(engine, Path(folder) / file.stem, config, tasks)
+                        file.parent.mkdir(parents=True, exist_ok=True)
+                        file.write_text(done.model_dump_json() + "\n", "utf-8")
                     found[name].append(done)
                     print(f"  seed {seed}, {name}: {mean(done.evaluation.sampled):.3f}, {_told(done)}", file=sys.stderr, flush=True)
         finally:
@@ -116,7 +129,8 @@ async def _trained(engine: Engine, home: Path, config: TrainConfig, tasks: Seque
     finally:
         await engine.unload_adapter(policy)
     names = sorted({name for row in result.iterations for name in row if name.startswith(("groups", "credit/", "failed", "advantage/"))})
-    return Trained(evaluation, seconds, {name: mean([row.get(name) for row in result.iterations]) or 0.0 for name in names})
+    figures = {name: mean([row.get(name) for row in result.iterations]) or 0.0 for name in names}
+    return Trained(evaluation=evaluation, seconds=seconds, figures=figures)
 
 
 async def _measured(engine: Engine, home: Path, policy: Policy, tasks: Sequence[Task]) -> Evaluation:

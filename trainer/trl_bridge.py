@@ -187,6 +187,8 @@ class Learner:
 
         `output` is a folder that TRL may write to. Raises OSError if the model cannot be read.
         """
+        gc.unfreeze()  # of a learner before this one, which nobody could collect else
+        gc.collect()
         rank_messages.tell("Learner", base=base, optimisation=optimisation, output=output, seed=seed, parent=parent, planned=planned)
         self.optimisation = optimisation
         if optimisation.threads:
