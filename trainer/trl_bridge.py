@@ -191,8 +191,6 @@ class Learner:
         gc.collect()
         rank_messages.tell("Learner", base=base, optimisation=optimisation, output=output, seed=seed, parent=parent, planned=planned)
         self.optimisation = optimisation
-        if optimisation.threads:
-            torch.set_num_threads(optimisation.threads)
         gpu = torch.cuda.is_available()
         self.tokenizer = AutoTokenizer.from_pretrained(base)
         self.tokenizer.padding_side = "left"
@@ -250,6 +248,8 @@ class Learner:
             raise ValueError("an update needs at least one sample")
         rank_messages.tell("update", samples=samples, corrected=corrected)
         started = time.perf_counter()
+        if self.optimisation.threads:
+            torch.set_num_threads(self.optimisation.threads)  # it holds for the thread that says it, and updates come from any
         self._trainer.feed(samples, cap=self.optimisation.importance_cap if corrected else None)
         self._trainer.state.log_history.clear()
         self._trainer.train()

@@ -42,6 +42,8 @@ def dying(after: int) -> ScriptedEngine:
 async def test_engines_share_the_rollouts_and_are_left_as_they_were(base: Path, tmp_path: Path) -> None:
     write_log(tmp_path, 6)
     engines, chosen = [undecided(), undecided()], settings(tmp_path, base)
+    for engine in engines:
+        engine.trouble.delay_s = 0.001  # else each answers before the next call, and the first has all
     result = await train(TrainConfig.model_validate(CONFIG), chosen, EnginePool(engines))
     calls = [len(engine.calls) for engine in engines]
     assert min(calls) > 0.3 * sum(calls)
