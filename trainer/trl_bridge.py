@@ -69,7 +69,7 @@ class _RecordedTrainer(GRPOTrainer):
         self.cap: float | None = None
         self._in_loss: dict[str, Any] | None = None
         self._ratios: list[torch.Tensor] = []
-        self._drift: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._drift: list[torch.Tensor] = []
         super().__init__(rollout_func=self._look_up, reward_funcs=[_unused_reward], **arguments)
         self.num_generations = 1  # rows are no groups; TRL takes no less than 2 at its construction
 
@@ -170,7 +170,7 @@ class _RecordedTrainer(GRPOTrainer):
         difference = torch.nan_to_num((logprobs - batch["sampling_per_token_logps"]) * mask)
         ratio = difference.exp()
         self._ratios.append(ratio[mask])
-        self._drift.append((difference[mask], difference[mask].abs()))
+        self._drift.append(difference[mask])
         if self.cap is not None:
             batch["importance_sampling_ratio"] = ratio.clamp(max=self.cap)
 
@@ -370,7 +370,7 @@ def _of_all(trainer: _RecordedTrainer, values: torch.Tensor) -> torch.Tensor:
 def _metrics(trainer: _RecordedTrainer, samples: Sequence[Sample], seconds: float) -> dict[str, float]:
     """What the step did: TRL's own figures, and the ratios of current to sampling probabilities."""
     logged = next((row for row in reversed(trainer.state.log_history) if "grad_norm" in row), {})
-    ratios, drift = _of_all(trainer, torch.cat(trainer._ratios)), _of_all(trainer, torch.cat([d for d, _ in trainer._drift]))
+    ratios, drift = _of_all(trainer, torch.cat(trainer._ratios)), _of_all(trainer, torch.cat(trainer._drift))
     cap = trainer.cap
     metrics = {
         "loss": float(logged.get("loss", math.nan)),

@@ -15,9 +15,9 @@ from recollect.policy import Policy
 from recollect.registry import Registry
 from recollect.run_records import forget_in_run
 from recollect.settings import LogSettings
-from recollect.trajectory import Feedback, MemoryOp, Step, Trajectory
+from recollect.trajectory import Feedback, MemoryOp, Step
 from tests.contract.test_rollouts_ahead import CONFIG
-from tests.contract.test_training_loop import settings
+from tests.contract.test_training_loop import logged_turn, settings
 from tests.contract.tiny_model import VOCABULARY, save_tiny_model
 from tests.contract.train_until_killed import undecided
 from trainer.config import TrainConfig
@@ -54,23 +54,11 @@ def write_calls(home: Path, count: int, *, accepted: int, base: str = "scripted"
     others corrected."""
     rng, log = random.Random(3), LogWriter(home / "trajectories", LogSettings())
     for number in range(count):
-        name = f"user/u{number}"
         for turn, (text, answer) in enumerate((("My metal is gold.", "Noted."), ("What is my metal?", "gold"))):
             steps = [_step(rng, 0, "answerer", text, answer, base)]
             if turn == 0:
                 steps.append(_step(rng, 1, "updater", text, f"ADD {text}", base, MemoryOp(op="add", text=text)))
-            trajectory = Trajectory(
-                id=f"t{number}-{turn}",
-                tenant="local",
-                namespace=name,
-                session="s",
-                agent="memory",
-                agent_config_hash="h",
-                request=[user(text)],
-                answer=answer,
-                memory_seq_before={name: 0},
-                steps=steps,
-            )
+            trajectory = logged_turn(number, turn, text, answer, steps)
             body = trajectory.model_dump(mode="json")
             log.append(LogEvent(event_id=trajectory.id, trajectory_id=trajectory.id, kind="trajectory", body=body))
         taken = number < accepted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Sequence
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from recollect.log_cursor import taken_by
 from recollect.messages import user
 from recollect.registry import CONFIG, WEIGHTS, Registry
 from recollect.settings import LogSettings, Settings, load
-from recollect.trajectory import Feedback, Trajectory
+from recollect.trajectory import Feedback, Step, Trajectory
 from server.engines.scripted import ScriptedCall, ScriptedEngine, Trouble
 from tests.contract.tiny_model import save_tiny_model
 from trainer import run_page
@@ -73,23 +74,29 @@ def learning(seed: int = 1) -> ScriptedEngine:
     return ScriptedEngine(answer=answer)
 
 
+def logged_turn(number: int, turn: int, text: str, answer: str, steps: Sequence[Step] = ()) -> Trajectory:
+    """A turn of the conversation of user `number`."""
+    name = f"user/u{number}"
+    return Trajectory(
+        id=f"t{number}-{turn}",
+        tenant="local",
+        namespace=name,
+        session="s",
+        agent="memory",
+        agent_config_hash="h",
+        request=[user(text)],
+        answer=answer,
+        memory_seq_before={name: 0},
+        steps=list(steps),
+    )
+
+
 def write_log(home: Path, count: int, first: int = 0) -> None:
     """Conversations of two turns, the second one accepted."""
     log = LogWriter(home / "trajectories", LogSettings())
     for number in range(first, first + count):
-        name = f"user/u{number}"
         for turn, (text, answer) in enumerate((("My metal is gold.", "Noted."), ("What is my metal?", "gold [1]"))):
-            trajectory = Trajectory(
-                id=f"t{number}-{turn}",
-                tenant="local",
-                namespace=name,
-                session="s",
-                agent="memory",
-                agent_config_hash="h",
-                request=[user(text)],
-                answer=answer,
-                memory_seq_before={name: 0},
-            )
+            trajectory = logged_turn(number, turn, text, answer)
             log.append(
                 LogEvent(event_id=trajectory.id, trajectory_id=trajectory.id, kind="trajectory", body=trajectory.model_dump(mode="json"))
             )
