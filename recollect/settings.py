@@ -73,6 +73,10 @@ class EngineSettings(Frozen):
     gpu_memory_utilization: float | None = None
     arguments: tuple[str, ...] = ()
     """More arguments of vLLM's server, as they are."""
+    tool_call_parser: str = ""
+    """How the model writes tool calls, as vLLM names it (hermes, llama3_json, qwen3_coder, ...); empty: it is not asked to by itself."""
+    vision: bool = False
+    """Whether the model takes images."""
     start_timeout_s: float = 600.0
     request_timeout_s: float = 600.0
 

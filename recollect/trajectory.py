@@ -11,6 +11,7 @@ from recollect.memory import Scalar, Trust
 from recollect.messages import Message
 from recollect.model import Frozen, Record
 from recollect.policy import Policy
+from recollect.tools import Tool, ToolCall
 
 SCHEMA_VERSION = 1
 RewardName = str
@@ -75,9 +76,11 @@ class Step(Record):
     alias: str | None = None
     """What the agent calls the policy by. It parts what learns from what is frozen where both are the base model."""
     guided: bool = False
-    """Decoded under a schema: `logprobs` are renormalised over what it allowed, and are not the policy's own."""
+    """Decoded under a schema or a bias: `logprobs` are renormalised over what it allowed, and are not the policy's own."""
     messages: list[Message] = Field(default_factory=list[Message])
     text: str = ""
+    tool_calls: list[ToolCall] = Field(default_factory=list[ToolCall], exclude_if=lambda value: not value)
+    """What the engine read as calls in what was sampled; `text` is the rest."""
     prompt_ids: list[int] | None = None
     completion_ids: list[int] | None = None
     logprobs: list[float] | None = None
@@ -126,7 +129,12 @@ class Trajectory(Record):
     agent: str
     agent_config_hash: str
     request: list[Message]
+    tools: list[Tool] = Field(default_factory=list[Tool], exclude_if=lambda value: not value)
+    """What the client offered, and runs by itself: such a request cannot be rolled out again without it."""
+    instructed: bool = Field(default=False, exclude_if=lambda value: not value)
+    """The first message holds instructions of this request alone, which one that follows it does not take over."""
     answer: str = ""
+    answer_calls: list[ToolCall] = Field(default_factory=list[ToolCall], exclude_if=lambda value: not value)
     created_at: datetime = Field(default_factory=now)
     memory_seq_before: dict[str, int] = Field(default_factory=dict[str, int])
     memory_seq_after: dict[str, int] | None = None

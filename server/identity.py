@@ -8,8 +8,10 @@ the first that is present of: the base URL's `/ns/<namespace>/` part, `X-Memory-
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -22,6 +24,7 @@ OPEN_WEBUI_HEADER = "x-openwebui-user-id"
 SESSION_HEADER = "x-session-id"
 SESSION_DONE_HEADER = "x-session-done"
 MAX_SESSION = 128
+_CLAUDE_CODE = re.compile(r"user_[0-9a-f]+_account_.*_session_([0-9a-f-]+)")
 _SESSION = re.compile(rf"[\x21-\x7e]{{1,{MAX_SESSION}}}")
 
 
@@ -90,6 +93,22 @@ def session_of(headers: Mapping[str, str], metadata: Mapping[str, str], messages
         if message.role == "user":
             break
     return digest.hexdigest()[:24]
+
+
+def told_by_user_id(user_id: str | None) -> tuple[str | None, str | None]:
+    """The user and the session that `metadata.user_id` of Anthropic's API tells.
+
+    Claude Code names there its installation and the session: such an id is new with every session, and no user to remember by.
+    """
+    if user_id is None:
+        return None, None
+    if named := _CLAUDE_CODE.fullmatch(user_id):
+        return None, named[1]
+    if user_id.startswith("{"):
+        with suppress(ValueError):
+            session = json.loads(user_id).get("session_id")
+            return None, session if isinstance(session, str) and _SESSION.fullmatch(session) else None
+    return user_id, None
 
 
 def session_done(headers: Mapping[str, str], metadata: Mapping[str, str]) -> bool:

@@ -22,6 +22,9 @@ OPEN = frozenset({"/health", "/healthz", "/ready", "/version"})
 NEEDED: tuple[tuple[str, Scope], ...] = (
     ("/v1/admin", "admin"),
     ("/v1/chat", "chat"),
+    ("/v1/responses", "chat"),
+    ("/v1/messages", "chat"),
+    ("/v1/embeddings", "chat"),
     ("/v1/files", "chat"),
     ("/v1/memories", "memory"),
     ("/v1/feedback", "feedback"),

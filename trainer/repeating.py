@@ -9,6 +9,7 @@ from typing import TypeVar
 from recollect.errors import EngineError
 from recollect.messages import Message
 from recollect.policy import Policy
+from recollect.tools import Tools
 from recollect.trajectory import Step
 from server.engines.base import Chunk, Engine, Health, Sampling
 
@@ -43,12 +44,19 @@ class RepeatingEngine:
         return self.engine.guided
 
     def chat(
-        self, messages: Sequence[Message], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        policy: Policy,
+        sampling: Sampling,
+        stream: bool = False,
+        salt: str | None = None,
+        tools: Tools | None = None,
     ) -> AsyncIterator[Chunk]:
         """The recorded answer to these messages, or the engine's."""
         if (step := self._next()) is not None:
             return self._again(step, same=step.messages == list(messages))
-        return self.engine.chat(messages, policy=policy, sampling=sampling, stream=stream, salt=salt)
+        return self.engine.chat(messages, policy=policy, sampling=sampling, stream=stream, salt=salt, tools=tools)
 
     def complete(
         self, prompt_ids: Sequence[int], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
@@ -66,6 +74,9 @@ class RepeatingEngine:
 
     async def decode(self, ids: Sequence[int]) -> str:
         return await self.engine.decode(ids)
+
+    async def count(self, messages: Sequence[Message], tools: Tools | None = None) -> int:
+        return await self.engine.count(messages, tools)
 
     async def load_adapter(self, policy: Policy, path: str) -> None:
         await self.engine.load_adapter(policy, path)

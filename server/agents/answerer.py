@@ -15,6 +15,7 @@ from server.agents.fence import Fence
 from server.agents.prompts import Prompt
 from server.agents.retriever import Recalled
 from server.agents.streams import events_of
+from server.agents.turns import last_turn
 from server.agents.wiring import ModuleOptions, Wiring, module
 
 ROLE = "answerer"
@@ -52,7 +53,7 @@ class Answerer:
 
     def messages(self, conversation: Sequence[Message], memories: Sequence[Recalled]) -> list[Message]:
         """The conversation with the memories inserted; without memories, or without a user message, as it is."""
-        last = next((i for i in range(len(conversation) - 1, -1, -1) if conversation[i].role == "user"), None)
+        last = last_turn(conversation)
         if not memories or last is None:
             return list(conversation)
         asked = self.prompt.render(memories=self.block(memories), question=conversation[last].content)
@@ -93,13 +94,14 @@ class Answerer:
         messages = self.messages(conversation, memories)
         policy = ctx.policies[self.alias]
         chunks = ctx.recorder.call(
-            ctx.engine.chat(messages, policy=policy, sampling=request.sampling, stream=request.stream, salt=ctx.salt),
+            ctx.engine.chat(messages, policy=policy, sampling=request.sampling, stream=request.stream, salt=ctx.salt, tools=request.tools),
             role=ROLE,
             policy=policy,
             alias=self.alias,
             sampling=request.sampling,
             messages=messages,
             retrieved=[m.ref for m in memories],
+            tools=request.tools,
         )
         async with aclosing(events_of(chunks, ctx.recorder.usage)) as events:
             async for event in events:

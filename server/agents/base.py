@@ -9,16 +9,17 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from recollect.memory import Namespace
 from recollect.messages import Message
 from recollect.policy import Policy
 from recollect.stores import MemoryStore
+from recollect.tools import Tools
 from recollect.trajectory import Usage
 from server.agents.recorder import Recorder
 from server.agents.rmm.rerankers import Rerankers
-from server.engines.base import Engine, Sampling
+from server.engines.base import CallPiece, Engine, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class AgentRequest:
     sampling: Sampling = field(default_factory=Sampling)
     stream: bool = False
     use_memory: bool = True
+    tools: Tools | None = None
+    """What the client offers to the model that answers; only for agents that are `conversational`."""
 
 
 class Files(Protocol):
@@ -69,7 +72,10 @@ class StreamEvent:
 
     index: int = 0
     text: str = ""
+    calls: tuple[CallPiece, ...] = ()
+    told: tuple[dict[str, Any], ...] = ()
     finish_reason: str | None = None
+    stopped_by: str | None = None
     usage: Usage | None = None
 
 

@@ -36,7 +36,7 @@ class Fence:
 
     def clean(self, messages: Iterable[Message]) -> list[Message]:
         """The messages without fenced blocks that a client sent back."""
-        return [Message(role=m.role, content=self.strip(m.content)) for m in messages]
+        return [m.model_copy(update={"content": self.strip(m.content)}) for m in messages]
 
     def strip(self, text: str) -> str:
         """The text without fenced blocks that hold memories; other uses of the tag stay. Linear in the length of the text."""

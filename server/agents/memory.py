@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
 
 from recollect.errors import ConfigurationError
-from recollect.messages import Message, last_user_text
+from recollect.messages import Message
 from server.agents.agent_config import AgentConfig
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
 from server.agents.config_hash import config_hash
@@ -16,6 +16,7 @@ from server.agents.episodes import keep_turn
 from server.agents.fence import Fence
 from server.agents.modules import Answerer, Extractor, Fact, Reranker, Retriever, Updater
 from server.agents.prompts import load_prompt
+from server.agents.turns import is_continued, joined_user_turns, last_words
 from server.agents.verbatim import words
 from server.agents.wiring import Wiring, flow, needed
 
@@ -38,11 +39,12 @@ class MemoryAgent:
     reranker: Reranker | None = None
     extractor: Extractor | None = None
     updater: Updater | None = None
+    conversational: bool = True
 
     async def run(self, request: AgentRequest, ctx: AgentContext) -> AsyncGenerator[StreamEvent, None]:
         """Answer with the memories that bear on the last user turn."""
         conversation = self._conversation(request)
-        question = last_user_text(conversation)
+        question = last_words(conversation)
         recalled = await self.retriever.search(question, ctx) if request.use_memory and question.strip() else []
         memories = [m for m in recalled if words(m.record.text) != words(question)]
         if self.reranker is not None and memories:
@@ -72,8 +74,10 @@ class MemoryAgent:
             await self.updater.update(turn, facts, request, ctx)
 
     def _turn(self, request: AgentRequest) -> str:
-        """What is to be remembered of a request: the user's last turn, without memories that a client sent back."""
-        text = last_user_text(self._conversation(request)).strip() if request.use_memory else ""
+        """What is to be remembered of a request: the user's last turn, without memories that a client sent back. Nothing if the request
+        brings no new turn, but results of tools."""
+        conversation = self._conversation(request)
+        text = last_words(conversation).strip() if request.use_memory and not is_continued(conversation) else ""
         return text.encode(errors="replace").decode()  # half of a surrogate pair cannot be stored
 
     def _conversation(self, request: AgentRequest) -> list[Message]:
@@ -95,13 +99,3 @@ def build(config: AgentConfig, wiring: Wiring) -> MemoryAgent:
         writing=writing,
         **wiring.modules,
     )
-
-
-def joined_user_turns(messages: Sequence[Message]) -> list[Message]:
-    """User messages that follow each other become one: they are parts of one turn, and some chat templates refuse two."""
-    joined: list[Message] = []
-    for message in messages:
-        if joined and message.role == joined[-1].role == "user":
-            message = Message(role="user", content=f"{joined.pop().content}\n\n{message.content}")
-        joined.append(message)
-    return joined

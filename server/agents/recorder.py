@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from recollect.messages import Message
 from recollect.policy import Policy
+from recollect.tools import Tools
 from recollect.trajectory import MemoryOp, MemoryRef, Step, Usage, now
 from server.engines.base import Chunk, Completion, Sampling
 
@@ -51,6 +52,7 @@ class Recorder:
         messages: Sequence[Message] = (),
         prompt_ids: Sequence[int] | None = None,
         retrieved: Sequence[MemoryRef] = (),
+        tools: Tools | None = None,
     ) -> AsyncGenerator[Chunk, None]:
         """Pass on the chunks of one model call and append a step for each of its choices; also if it breaks off.
 
@@ -76,7 +78,7 @@ class Recorder:
                 "role": role,
                 "policy": policy,
                 "alias": alias,
-                "guided": sampling.schema is not None,
+                "guided": sampling.bent or (tools is not None and tools.forced),
                 "messages": list(messages),
                 "sampling": replace(sampling, n=1).fields(),
                 "started_at": started,
@@ -96,6 +98,7 @@ class Recorder:
                     Step(
                         index=len(self.steps),
                         text=choice.text,
+                        tool_calls=choice.calls,
                         prompt_ids=prompt,
                         completion_ids=choice.token_ids,
                         logprobs=choice.logprobs,

@@ -15,5 +15,5 @@ async def events_of(chunks: AsyncGenerator[Chunk, None], before: Usage) -> Async
     async with aclosing(chunks):
         async for chunk in chunks:
             usage = None if chunk.usage is None else before + chunk.usage
-            if chunk.text or chunk.finish_reason or usage:
-                yield StreamEvent(index=chunk.index, text=chunk.text, finish_reason=chunk.finish_reason, usage=usage)
+            if chunk.text or chunk.calls or chunk.told or chunk.finish_reason or usage:
+                yield StreamEvent(chunk.index, chunk.text, chunk.calls, chunk.told, chunk.finish_reason, chunk.stopped_by, usage)

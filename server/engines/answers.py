@@ -9,24 +9,27 @@ from typing import Any
 
 from recollect.errors import EngineError, EngineUnavailable
 from recollect.trajectory import Usage
-from server.engines.base import Chunk
+from server.engines.base import CallPiece, Chunk
 
 Json = dict[str, Any]
 
 
-def whole(body: Json, *, exact: bool, n: int) -> list[Chunk]:
-    """One chunk a choice of an answer without streaming, by index; `usage` on the last."""
+def whole(body: Json, *, exact: bool, n: int, told: bool = False) -> list[Chunk]:
+    """One chunk a choice of an answer without streaming, by index; `usage` on the last.
+
+    `told`: keep the log-probabilities in OpenAI's form too.
+    """
     choices = sorted(body.get("choices") or (), key=lambda choice: choice["index"])
     if not choices or (exact and len(choices) != n):
         raise EngineError(f"{n} choices were asked for, the engine answered {len(choices)}")
-    chunks = [_chunk(choice, body, choice.get("message"), exact=exact) for choice in choices]
+    chunks = [_chunk(choice, body, choice.get("message"), exact=exact, told=told) for choice in choices]
     if unfinished := [chunk.index for chunk in chunks if chunk.finish_reason is None]:
         raise EngineError(f"choices {unfinished} came without a finish reason")
     chunks[-1] = replace(chunks[-1], usage=_usage(body))
     return chunks
 
 
-async def pieces(events: AsyncGenerator[Json], *, exact: bool, n: int) -> AsyncGenerator[Chunk]:
+async def pieces(events: AsyncGenerator[Json], *, exact: bool, n: int, told: bool = False) -> AsyncGenerator[Chunk]:
     """The chunks of a stream, as they come; `usage` on the last of all.
 
     A chunk that finishes a choice is kept back until the next event, which says whether it was the last. Raises
@@ -46,11 +49,11 @@ async def pieces(events: AsyncGenerator[Json], *, exact: bool, n: int) -> AsyncG
                     last = None
                 delta: Json | None = choice.get("delta")
                 opening = delta is not None and "role" in delta and not choice.get("token_ids")
-                chunk = _chunk(choice, event, delta, exact=exact and not opening)
+                chunk = _chunk(choice, event, delta, exact=exact and not opening, told=told and not opening)
                 seen.add(chunk.index)
                 if chunk.prompt_ids is not None:
                     prompts[chunk.index] = chunk.prompt_ids
-                if not chunk.text and not chunk.token_ids and chunk.finish_reason is None:
+                if not chunk.text and not chunk.calls and not chunk.token_ids and chunk.finish_reason is None:
                     continue
                 if exact:
                     chunk = replace(chunk, prompt_ids=prompts.pop(chunk.index, None))
@@ -64,7 +67,7 @@ async def pieces(events: AsyncGenerator[Json], *, exact: bool, n: int) -> AsyncG
     yield replace(last, usage=usage)
 
 
-def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool) -> Chunk:
+def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool, told: bool) -> Chunk:
     text = choice.get("text") if message is None else message.get("content")
     prompt_ids = choice.get("prompt_token_ids") or body.get("prompt_token_ids")
     ids, logprobs = _tokens(choice) if exact else (None, None)
@@ -73,11 +76,39 @@ def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool) -> Ch
     return Chunk(
         index=choice["index"],
         text=text or "",
+        calls=_calls((message or {}).get("tool_calls")),
+        told=_told(choice) if told else (),
         token_ids=ids,
         logprobs=logprobs,
         prompt_ids=tuple(prompt_ids) if prompt_ids else None,
         finish_reason=choice.get("finish_reason"),
+        stopped_by=stopped_by if isinstance(stopped_by := choice.get("stop_reason"), str) else None,
     )
+
+
+def _calls(found: list[Json] | None) -> tuple[CallPiece, ...]:
+    """Whole calls have no index: they are counted."""
+    calls: list[CallPiece] = []
+    for position, call in enumerate(found or ()):
+        function: Json = call.get("function") or {}
+        index = call.get("index")
+        calls.append(CallPiece(position if index is None else index, call.get("id"), function.get("name"), function.get("arguments") or ""))
+    return tuple(calls)
+
+
+def _told(choice: Json) -> tuple[Json, ...]:
+    found: Json = choice.get("logprobs") or {}
+    entries: list[Json] = found.get("content") or []
+    return tuple({**_entry(entry), "top_logprobs": _alternatives(entry)} for entry in entries)
+
+
+def _alternatives(entry: Json) -> list[Json]:
+    others: list[Json] = entry.get("top_logprobs") or []
+    return [_entry(other) for other in others]
+
+
+def _entry(entry: Json) -> Json:
+    return {"token": entry["token"], "logprob": entry["logprob"], "bytes": entry.get("bytes")}
 
 
 def _tokens(choice: Json) -> tuple[tuple[int, ...], tuple[float, ...]]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from recollect.messages import Message
 from recollect.policy import Policy
+from recollect.tools import ToolCall, Tools
 from recollect.trajectory import Usage
 
 
@@ -32,6 +33,19 @@ class Sampling:
     logits before it samples and before it takes log-probabilities. The policy's own, which training computes, are lower by the
     log of the mass that was allowed, so a step that was decoded so is not trained on.
     """
+    at_most: bool = False
+    """`max_tokens` is a limit that need not fit into the window; else what does not fit is an error."""
+    json_object: bool = False
+    """Held to some JSON object, as by a schema."""
+    logit_bias: tuple[tuple[str, float], ...] = ()
+    """What is added to the logits of single tokens, by id; such a step is not trained on either."""
+    top_logprobs: int | None = None
+    """How many alternatives to tell for each token (`Chunk.told`); None: nothing is told to the client."""
+
+    @property
+    def bent(self) -> bool:
+        """True if what is sampled from is not the policy's own distribution."""
+        return self.schema is not None or self.json_object or bool(self.logit_bias)
 
     def fields(self) -> dict[str, Any]:
         """The request fields, without those that are left to the engine."""
@@ -45,7 +59,8 @@ class Sampling:
             "frequency_penalty": self.frequency_penalty,
             "n": self.n if self.n != 1 else None,
             "ignore_eos": self.ignore_eos or None,
-            "response_format": _response_format(self.schema) if self.schema else None,
+            "response_format": _response_format(self.schema) if self.schema else {"type": "json_object"} if self.json_object else None,
+            "logit_bias": dict(self.logit_bias) or None,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -56,19 +71,33 @@ def _response_format(schema: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class CallPiece:
+    """A piece of a tool call: `index` counts the calls of its choice; id and name come with the first piece of each."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of one choice. Without streaming there is one a choice, with everything in it.
 
     `token_ids` and `logprobs` belong to this piece; `prompt_ids` come with the first piece; `usage` with the last of all.
-    An engine that knows no ids leaves them None.
+    An engine that knows no ids leaves them None. `told`: log-probabilities as the client asked for them, in OpenAI's form.
     """
 
     index: int = 0
     text: str = ""
+    calls: tuple[CallPiece, ...] = ()
+    told: tuple[dict[str, Any], ...] = ()
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
     prompt_ids: tuple[int, ...] | None = None
     finish_reason: str | None = None
+    stopped_by: str | None = None
+    """Which text of `Sampling.stop` ended it, where the engine says so."""
     usage: Usage | None = None
 
 
@@ -78,6 +107,7 @@ class Completion:
 
     index: int = 0
     text: str = ""
+    calls: list[ToolCall] = field(default_factory=list[ToolCall])
     token_ids: list[int] | None = None
     logprobs: list[float] | None = None
     prompt_ids: list[int] | None = None
@@ -87,6 +117,7 @@ class Completion:
     def add(self, chunk: Chunk) -> None:
         """Append a chunk of this choice."""
         self.text += chunk.text
+        add_pieces(self.calls, chunk.calls)
         if chunk.token_ids is not None:
             self.token_ids = [*(self.token_ids or ()), *chunk.token_ids]
         if chunk.logprobs is not None:
@@ -95,6 +126,16 @@ class Completion:
             self.prompt_ids = list(chunk.prompt_ids)
         self.finish_reason = chunk.finish_reason or self.finish_reason
         self.usage = chunk.usage or self.usage
+
+
+def add_pieces(calls: list[ToolCall], pieces: Sequence[CallPiece]) -> None:
+    """Append what came of the calls of one choice."""
+    for piece in pieces:
+        if piece.index < len(calls):
+            known = calls[piece.index]
+            calls[piece.index] = known.model_copy(update={"arguments": known.arguments + piece.arguments})
+        else:
+            calls.append(ToolCall(id=piece.id or "", name=piece.name or "", arguments=piece.arguments))
 
 
 async def collect(chunks: AsyncIterator[Chunk]) -> list[Completion]:
@@ -140,7 +181,14 @@ class Engine(Protocol):
         ...
 
     def chat(
-        self, messages: Sequence[Message], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        policy: Policy,
+        sampling: Sampling,
+        stream: bool = False,
+        salt: str | None = None,
+        tools: Tools | None = None,
     ) -> AsyncIterator[Chunk]:
         """Answer a conversation under the model's chat template. `salt` parts the prefix cache between tenants."""
         ...
@@ -161,6 +209,10 @@ class Engine(Protocol):
 
     async def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens included. Only where `exact`."""
+        ...
+
+    async def count(self, messages: Sequence[Message], tools: Tools | None = None) -> int:
+        """How many tokens `chat` would prompt with. Only where `exact`."""
         ...
 
     async def load_adapter(self, policy: Policy, path: str) -> None:

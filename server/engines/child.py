@@ -13,6 +13,7 @@ from recollect.errors import AdapterRefused, EngineError, EngineUnavailable, Rec
 from recollect.messages import Message
 from recollect.policy import Policy
 from recollect.settings import EngineSettings
+from recollect.tools import Tools
 from server.engines import vllm_command
 from server.engines.base import Chunk, Health, Sampling
 from server.engines.kept_process import KeptProcess
@@ -67,12 +68,19 @@ class VllmChild:
         return self._process.pid if self._process else None
 
     def chat(
-        self, messages: Sequence[Message], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        policy: Policy,
+        sampling: Sampling,
+        stream: bool = False,
+        salt: str | None = None,
+        tools: Tools | None = None,
     ) -> AsyncIterator[Chunk]:
         """Answer a conversation under the model's chat template."""
         if self._live is None:
             return _failing(self._unavailable())
-        return self._live.chat(messages, policy=policy, sampling=sampling, stream=stream, salt=salt)
+        return self._live.chat(messages, policy=policy, sampling=sampling, stream=stream, salt=salt, tools=tools)
 
     def complete(
         self, prompt_ids: Sequence[int], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
@@ -93,6 +101,10 @@ class VllmChild:
     async def render(self, messages: Sequence[Message]) -> str:
         """The conversation's text under the chat template."""
         return await self._engine().render(messages)
+
+    async def count(self, messages: Sequence[Message], tools: Tools | None = None) -> int:
+        """How many tokens `chat` would prompt with."""
+        return await self._engine().count(messages, tools)
 
     async def load_adapter(self, policy: Policy, path: str) -> None:
         """Load an adapter, and load it again whenever the engine has to be restarted."""

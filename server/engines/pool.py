@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 from recollect.errors import ConfigurationError, EngineUnavailable, NotFound
 from recollect.messages import Message
 from recollect.policy import Policy
+from recollect.tools import Tools
 from server.engines.base import Chunk, Engine, Health, Sampling
 
 REST_S = 5.0
@@ -74,10 +75,17 @@ class EnginePool:
         return all(member.engine.guided for member in self._members)
 
     def chat(
-        self, messages: Sequence[Message], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        policy: Policy,
+        sampling: Sampling,
+        stream: bool = False,
+        salt: str | None = None,
+        tools: Tools | None = None,
     ) -> AsyncIterator[Chunk]:
         """Answer a conversation."""
-        return self._dispatch(policy, lambda e: e.chat(messages, policy=policy, sampling=sampling, stream=stream, salt=salt))
+        return self._dispatch(policy, lambda e: e.chat(messages, policy=policy, sampling=sampling, stream=stream, salt=salt, tools=tools))
 
     def complete(
         self, prompt_ids: Sequence[int], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
@@ -96,6 +104,10 @@ class EnginePool:
     async def render(self, messages: Sequence[Message]) -> str:
         """The conversation's text under the chat template."""
         return await self._ask(lambda engine: engine.render(messages))
+
+    async def count(self, messages: Sequence[Message], tools: Tools | None = None) -> int:
+        """How many tokens `chat` would prompt with."""
+        return await self._ask(lambda engine: engine.count(messages, tools))
 
     async def load_adapter(self, policy: Policy, path: str) -> None:
         """Load an adapter on every engine that is up. If one refuses it, it is unloaded from the others again."""

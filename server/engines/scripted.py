@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from recollect.errors import AdapterRefused, ContextTooLong, EngineUnavailable, NotFound, RecollectError
 from recollect.messages import Message
 from recollect.policy import Policy
+from recollect.tools import ToolCall, Tools
 from recollect.trajectory import Usage
 from server.engines import toy_tokens
-from server.engines.base import Chunk, Health, Sampling
+from server.engines.base import CallPiece, Chunk, Health, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +28,18 @@ class ScriptedCall:
     stream: bool = False
     salt: str | None = None
     choice: int = 0
+    tools: Tools | None = None
 
 
-Answer = Callable[[ScriptedCall], str]
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """An answer that calls tools; `text` comes before them."""
+
+    calls: tuple[ToolCall, ...]
+    text: str = ""
+
+
+Answer = Callable[[ScriptedCall], str | Spoken]
 
 
 def echo(call: ScriptedCall) -> str:
@@ -72,13 +83,19 @@ class ScriptedEngine:
     closed: bool = False
 
     def chat(
-        self, messages: Sequence[Message], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        policy: Policy,
+        sampling: Sampling,
+        stream: bool = False,
+        salt: str | None = None,
+        tools: Tools | None = None,
     ) -> AsyncIterator[Chunk]:
         """Answer a conversation under the toy template."""
-        prompt = toy_tokens.render(messages)
-        return self._answers(
-            ScriptedCall(prompt, tuple(toy_tokens.encode(prompt)), policy, sampling, messages=tuple(messages), stream=stream, salt=salt)
-        )
+        prompt = toy_tokens.render(messages, tools)
+        ids = tuple(toy_tokens.encode(prompt))
+        return self._answers(ScriptedCall(prompt, ids, policy, sampling, tuple(messages), stream, salt, tools=tools))
 
     def complete(
         self, prompt_ids: Sequence[int], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
@@ -97,6 +114,10 @@ class ScriptedEngine:
     async def render(self, messages: Sequence[Message]) -> str:
         """A conversation under the toy template."""
         return toy_tokens.render(messages)
+
+    async def count(self, messages: Sequence[Message], tools: Tools | None = None) -> int:
+        """Toy ids of a conversation."""
+        return len(toy_tokens.encode(toy_tokens.render(messages, tools)))
 
     async def load_adapter(self, policy: Policy, path: str) -> None:
         """Remember the adapter, unless trouble refuses it."""
@@ -154,20 +175,40 @@ class ScriptedEngine:
 
     def _choice(self, call: ScriptedCall) -> list[Chunk]:
         """The chunks of one choice: the answer's ids and the end token, cut at `stop` and `max_tokens`."""
-        text = self.answer(call)
+        said = self.answer(call)
+        if isinstance(said, Spoken):
+            return _called(call, said, self.piece_tokens)
+        text = said
         ids = toy_tokens.encode(text)
         stops = [text.find(stop) + len(stop) for stop in call.sampling.stop if stop in text]
+        stopped_by = None
         if stops:
-            ids = ids[: len(toy_tokens.encode(text[: min(stops)]))]
-            text = next(text[: min(stops)].removesuffix(stop) for stop in call.sampling.stop if text[: min(stops)].endswith(stop))
+            text = text[: min(stops)]
+            ids = ids[: len(toy_tokens.encode(text))]
+            stopped_by = next(stop for stop in call.sampling.stop if text.endswith(stop))
+            text = text.removesuffix(stopped_by)
         else:
             ids.append(toy_tokens.END_ID)
         room = min(call.sampling.max_tokens or len(ids), (self.window or len(ids) + len(call.prompt_ids)) - len(call.prompt_ids))
         finish = "stop"
         if len(ids) > room:
-            ids, finish = ids[:room], "length"
+            ids, finish, stopped_by = ids[:room], "length", None
             text = toy_tokens.decode(ids)
-        return _cut(call, text, ids, finish, self.piece_tokens if call.stream else len(ids))
+        chunks = _cut(call, text, ids, finish, self.piece_tokens if call.stream else len(ids))
+        chunks[-1] = replace(chunks[-1], stopped_by=stopped_by)
+        return chunks
+
+
+def _called(call: ScriptedCall, said: Spoken, size: int) -> list[Chunk]:
+    """The chunks of an answer that calls tools: its text, each call in two pieces, and the ids of all calls at the end."""
+    ids = toy_tokens.encode(said.text)
+    text = [replace(chunk, finish_reason=None) for chunk in _cut(call, said.text, ids, "", size if call.stream else len(ids) or 1)]
+    calls: list[Chunk] = []
+    for index, each in enumerate(said.calls):
+        begun = CallPiece(index, each.id, each.name), CallPiece(index, arguments=each.arguments)
+        calls += [Chunk(call.choice, calls=(piece,)) for piece in begun]
+    sampled = [*toy_tokens.encode(toy_tokens.written("", said.calls)), toy_tokens.END_ID]
+    return [*text, *calls, *_cut(call, "", sampled, "tool_calls", len(sampled))]
 
 
 def _cut(call: ScriptedCall, text: str, ids: list[int], finish: str, size: int) -> list[Chunk]:
@@ -182,10 +223,20 @@ def _cut(call: ScriptedCall, text: str, ids: list[int], finish: str, size: int) 
                 index=call.choice,
                 text=known[told:],
                 token_ids=tuple(piece),
-                logprobs=tuple(-(1 + token % 7) / 10 for token in piece),
+                told=tuple(_told(token) for token in piece) if call.sampling.top_logprobs is not None else (),
+                logprobs=tuple(_logprob(token) for token in piece),
                 prompt_ids=call.prompt_ids if start == 0 else None,
                 finish_reason=finish if last else None,
             )
         )
         told = max(told, len(known))
     return chunks
+
+
+def _logprob(token: int) -> float:
+    return -(1 + token % 7) / 10
+
+
+def _told(token: int) -> dict[str, Any]:
+    text = toy_tokens.decode([token])
+    return {"token": text, "logprob": _logprob(token), "bytes": list(text.encode()), "top_logprobs": []}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from recollect.messages import Message
+from recollect.tools import ToolCall, Tools
 
 START, END = "<|im_start|>", "<|im_end|>"
 START_ID, END_ID = 1, 2
@@ -30,6 +31,16 @@ def decode(ids: Sequence[int]) -> str:
     return b"".join(markers.get(i) or bytes([i - FIRST_BYTE]) for i in ids).decode("utf-8", "replace")
 
 
-def render(messages: Sequence[Message]) -> str:
-    """A conversation as text, ready for an answer."""
-    return "".join(f"{START}{m.role}\n{m.content}{END}\n" for m in messages) + f"{START}assistant\n"
+def render(messages: Sequence[Message], tools: Tools | None = None) -> str:
+    """A conversation as text, ready for an answer; before it the tools, one a line."""
+    offered = "".join(f"{tool.model_dump_json()}\n" for tool in tools.offered) if tools else ""
+    return offered + "".join(f"{START}{m.role}\n{_shown(m)}{END}\n" for m in messages) + f"{START}assistant\n"
+
+
+def written(text: str, calls: Sequence[ToolCall]) -> str:
+    """What a model would have sampled for a text and calls."""
+    return text + "".join(f"<tool_call>{call.name} {call.arguments}</tool_call>" for call in calls)
+
+
+def _shown(message: Message) -> str:
+    return "<image>" if message.image else written(message.content, message.tool_calls)

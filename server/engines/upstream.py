@@ -8,9 +8,11 @@ from contextlib import aclosing
 from recollect.errors import AdapterRefused, EngineError, InvalidRequest, NotFound
 from recollect.messages import Message
 from recollect.policy import Policy
+from recollect.tools import Tools
 from server.engines.answers import pieces, whole
 from server.engines.base import Chunk, Health, Sampling
 from server.engines.connection import Connection
+from server.engines.wire import logprobs_of, messages_of, tools_of
 
 HEALTH_TIMEOUT_S = 5.0
 
@@ -28,19 +30,29 @@ class OpenAIUpstream:
         self.base = model
 
     async def chat(
-        self, messages: Sequence[Message], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        policy: Policy,
+        sampling: Sampling,
+        stream: bool = False,
+        salt: str | None = None,
+        tools: Tools | None = None,
     ) -> AsyncIterator[Chunk]:
         """Answer a conversation. `salt` is not sent: few servers know it, and some refuse unknown fields."""
         if policy.adapter is not None:
             raise NotFound(f"{self._connection.url} has no adapter {policy.name!r}; it serves {self.base!r} alone", param="model")
         fields = {name: value for name, value in sampling.fields().items() if name != "ignore_eos"}
-        body = {"model": self.base, "messages": [{"role": m.role, "content": m.content} for m in messages], **fields}
+        if sampling.top_logprobs is not None:
+            fields |= logprobs_of(sampling)
+        body = {"model": self.base, "messages": messages_of(messages), **fields, **tools_of(tools)}
+        told = sampling.top_logprobs is not None
         if not stream:
-            for chunk in whole(await self._connection.post_json("/v1/chat/completions", body), exact=False, n=sampling.n):
+            for chunk in whole(await self._connection.post_json("/v1/chat/completions", body), exact=False, n=sampling.n, told=told):
                 yield chunk
             return
         events = self._connection.events("/v1/chat/completions", {**body, "stream": True, "stream_options": {"include_usage": True}})
-        async with aclosing(pieces(events, exact=False, n=sampling.n)) as chunks:
+        async with aclosing(pieces(events, exact=False, n=sampling.n, told=told)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -59,6 +71,10 @@ class OpenAIUpstream:
         raise self._inexact()
 
     async def render(self, messages: Sequence[Message]) -> str:
+        """Refused: the template is not known."""
+        raise self._inexact()
+
+    async def count(self, messages: Sequence[Message], tools: Tools | None = None) -> int:
         """Refused: the template is not known."""
         raise self._inexact()
 

@@ -7,21 +7,28 @@ import contextlib
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from recollect.errors import AdapterRefused, ContextTooLong, EngineError, EngineUnavailable, InvalidRequest, NotFound
 from recollect.messages import Message
 from recollect.policy import Policy
+from recollect.tools import Tools
 from server.engines import adapter_files
 from server.engines.answers import pieces, whole
 from server.engines.base import Chunk, Health, Sampling
 from server.engines.connection import Connection
 from server.engines.recent import Recent
+from server.engines.wire import logprobs_of, messages_of, tools_of
 
 HEALTH_TIMEOUT_S = 5.0
 PULSE_TIMEOUT_S = 60.0
 FIRST_SEARCH_S, LAST_SEARCH_S = 0.2, 10.0
+NO_PARSER = "tool-call-parser"
+NO_TOOLS = (
+    "the engine was not told how its model writes tool calls: set engine.tool_call_parser, as vLLM names it (hermes, llama3_json, ...)"
+)
 CACHED_CHARS = 8192
 """Longer texts are documents, which do not come again; prompts' constant parts are shorter."""
 _REASON = re.compile(r"failed with error '(.*)', please check", re.DOTALL)
@@ -81,19 +88,43 @@ class VllmEngine:
         return time.monotonic() - self._heard_at if self._in_flight else 0.0
 
     async def chat(
-        self, messages: Sequence[Message], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        policy: Policy,
+        sampling: Sampling,
+        stream: bool = False,
+        salt: str | None = None,
+        tools: Tools | None = None,
     ) -> AsyncIterator[Chunk]:
         """Answer a conversation under the model's chat template."""
-        wire = _wire(messages)
-        body = {"model": policy.name, "messages": wire, "logprobs": True, "return_token_ids": True, **sampling.fields(), **_salted(salt)}
         try:
-            async with contextlib.aclosing(self._answer("/v1/chat/completions", body, sampling.n, stream)) as chunks:
+            async with contextlib.aclosing(self._chat(messages, policy, sampling, stream, salt, tools)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except ContextTooLong as exc:
             # The server stops counting at its window; people want to know how much to cut.
-            ids = await self._tokenize({"model": policy.name, "messages": wire})
-            raise ContextTooLong(len(ids), exc.window_tokens) from exc
+            num_tokens = await self.count(messages, tools)
+            if num_tokens >= exc.window_tokens or not sampling.at_most:
+                raise ContextTooLong(num_tokens, exc.window_tokens) from exc
+            # There is less room than the limit: without one the engine fills the window.
+            async with contextlib.aclosing(self._chat(messages, policy, replace(sampling, max_tokens=None), stream, salt, tools)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def _chat(
+        self, messages: Sequence[Message], policy: Policy, sampling: Sampling, stream: bool, salt: str | None, tools: Tools | None
+    ) -> AsyncGenerator[Chunk]:
+        asked = {"model": policy.name, "messages": messages_of(messages), **tools_of(tools)}
+        body = {**asked, **logprobs_of(sampling), "return_token_ids": True, **sampling.fields(), **_salted(salt)}
+        try:
+            async with contextlib.aclosing(self._answer("/v1/chat/completions", body, sampling, stream)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except InvalidRequest as exc:
+            if NO_PARSER not in exc.message:
+                raise
+            raise InvalidRequest(NO_TOOLS, param="tools", code="unsupported_parameter") from exc
 
     async def complete(
         self, prompt_ids: Sequence[int], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
@@ -114,7 +145,7 @@ class VllmEngine:
             **sampling.fields(),
             **_salted(salt),
         }
-        async with contextlib.aclosing(self._answer("/v1/completions", body, sampling.n, stream)) as chunks:
+        async with contextlib.aclosing(self._answer("/v1/completions", body, sampling, stream)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -137,7 +168,7 @@ class VllmEngine:
         key = tuple(messages)
         if (known := self._rendered.get(key)) is not None:
             return known
-        ids = await self._tokenize({"messages": _wire(messages)})
+        ids = await self._tokenize({"messages": messages_of(messages)})
         text = await self.decode(ids)
         if await self.encode(text) != ids:
             text = await self._prompt_text(messages)
@@ -146,6 +177,11 @@ class VllmEngine:
         if len(text) <= CACHED_CHARS:
             self._rendered.put(key, text)
         return text
+
+    async def count(self, messages: Sequence[Message], tools: Tools | None = None) -> int:
+        """How many tokens `chat` would prompt with."""
+        offered = {name: value for name, value in tools_of(tools).items() if name == "tools"}
+        return len(await self._tokenize({"messages": messages_of(messages), **offered}))
 
     async def load_adapter(self, policy: Policy, path: str) -> None:
         """Load the adapter in folder `path` under the policy's name. AdapterRefused with the reason if it does not fit."""
@@ -227,18 +263,19 @@ class VllmEngine:
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LAST_SEARCH_S)
 
-    async def _answer(self, path: str, body: dict[str, Any], n: int, stream: bool) -> AsyncGenerator[Chunk]:
+    async def _answer(self, path: str, body: dict[str, Any], sampling: Sampling, stream: bool) -> AsyncGenerator[Chunk]:
         if not self._in_flight:
             self._heard_at = time.monotonic()
         self._in_flight += 1
+        told = sampling.top_logprobs is not None
         try:
             if not stream:
-                for chunk in whole(await self._connection.post_json(path, body), exact=True, n=n):
+                for chunk in whole(await self._connection.post_json(path, body), exact=True, n=sampling.n, told=told):
                     self._heard_at = time.monotonic()
                     yield chunk
                 return
             events = self._connection.events(path, {**body, "stream": True, "stream_options": {"include_usage": True}})
-            async with contextlib.aclosing(pieces(events, exact=True, n=n)) as chunks:
+            async with contextlib.aclosing(pieces(events, exact=True, n=sampling.n, told=told)) as chunks:
                 async for chunk in chunks:
                     self._heard_at = time.monotonic()
                     yield chunk
@@ -250,13 +287,9 @@ class VllmEngine:
 
     async def _prompt_text(self, messages: Sequence[Message]) -> str:
         """The template's own text, where decoding its ids loses something. Costs one token of generation."""
-        body = {"model": self._base, "messages": _wire(messages), "max_tokens": 1, "return_prompt_text": True}
+        body = {"model": self._base, "messages": messages_of(messages), "max_tokens": 1, "return_prompt_text": True}
         answer = await self._connection.post_json("/v1/chat/completions", body)
         return str(answer.get("prompt_text") or "")
-
-
-def _wire(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
 
 
 def _salted(salt: str | None) -> dict[str, str]:

@@ -91,7 +91,11 @@ def command(settings: EngineSettings, port: int) -> list[str]:
         arguments["--max-model-len"] = str(settings.max_model_len)
     if settings.gpu_memory_utilization is not None and not on_cpu():
         arguments["--gpu-memory-utilization"] = str(settings.gpu_memory_utilization)
+    if settings.tool_call_parser:
+        arguments["--tool-call-parser"] = settings.tool_call_parser
     flags = ["--enable-lora", "--disable-uvicorn-access-log", *(CPU_FLAGS if on_cpu() else ())]
+    if settings.tool_call_parser:
+        flags.append("--enable-auto-tool-choice")
     pairs = [part for pair in arguments.items() for part in pair]
     module = "vllm.entrypoints.openai.api_server"
     return [sys.executable, "-m", module, *pairs, *flags, "--lora-target-modules", *PROJECTIONS, *settings.arguments]

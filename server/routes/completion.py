@@ -7,33 +7,24 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from recollect.trajectory import Usage
+from server.agents.base import StreamEvent
+from server.engines.base import CallPiece
 from server.routes.errors import body_of
+from server.routes.said import Said, extension, whole
 from server.service import COMPLETION_PREFIX, Exchange
-
-
-def extension(exchange: Exchange) -> dict[str, Any]:
-    """The body field `recollect` of an answer."""
-    memories = [{"id": memory.id, "score": memory.score} for memory in exchange.memories]
-    spent = {role: used.model_dump() for role, used in exchange.spent.items()}
-    return {"trajectory_id": exchange.trajectory_id, "policies": exchange.policies, "memories": memories, "spent": spent}
 
 
 async def completion(exchange: Exchange, *, model: str, created: int) -> dict[str, Any]:
     """The whole answer. Raises what the exchange raises."""
-    texts: dict[int, str] = {}
-    reasons: dict[int, str] = {}
-    async for event in exchange:
-        texts[event.index] = texts.get(event.index, "") + event.text
-        if event.finish_reason:
-            reasons[event.index] = event.finish_reason
+    said = await whole(exchange)
     choices = [
         {
             "index": index,
-            "message": {"role": "assistant", "content": texts[index], "refusal": None},
-            "logprobs": None,
-            "finish_reason": reasons.get(index, "stop"),
+            "message": _message(choice),
+            "logprobs": {"content": choice.told, "refusal": None} if choice.told else None,
+            "finish_reason": choice.finish_reason or "stop",
         }
-        for index in sorted(texts)
+        for index, choice in sorted(said.items())
     ]
     return {
         "id": COMPLETION_PREFIX + exchange.trajectory_id,
@@ -65,8 +56,8 @@ class Streamed:
         """`data:` lines with their blank line. A failure is an error event, and then there is no `[DONE]`."""
         try:
             async for event in self._exchange:
-                if event.text or event.index not in self._begun:
-                    yield self._delta(event.index, event.text)
+                if event.text or event.calls or event.told or event.index not in self._begun:
+                    yield self._delta(event)
                 if event.finish_reason:
                     self._reasons[event.index] = event.finish_reason
         except Exception as exc:  # noqa: BLE001
@@ -76,12 +67,15 @@ class Streamed:
         for data in self._end():
             yield data
 
-    def _delta(self, index: int, text: str) -> bytes:
-        delta: dict[str, Any] = {"content": text}
-        if index not in self._begun:
-            self._begun.add(index)
+    def _delta(self, event: StreamEvent) -> bytes:
+        delta: dict[str, Any] = {"tool_calls": [_piece(piece) for piece in event.calls]} if event.calls else {}
+        if event.text or not event.calls:
+            delta = {"content": event.text, **delta}
+        if event.index not in self._begun:
+            self._begun.add(event.index)
             delta = {"role": "assistant", **delta}
-        return self._chunk([{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}])
+        told = {"content": event.told, "refusal": None} if event.told else None
+        return self._chunk([{"index": event.index, "delta": delta, "logprobs": told, "finish_reason": None}])
 
     def _end(self) -> list[bytes]:
         last = {"recollect": extension(self._exchange)}
@@ -99,6 +93,20 @@ class Streamed:
     def _chunk(self, choices: list[dict[str, Any]], more: dict[str, Any] | None = None) -> bytes:
         usage = {"usage": None} if self._include_usage else {}
         return _data({**self._head, "choices": choices, **usage, **(more or {})})
+
+
+def _message(choice: Said) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
+    if choice.calls:
+        calls = [{"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in choice.calls]
+        message |= {"content": choice.text or None, "tool_calls": calls}
+    return message
+
+
+def _piece(piece: CallPiece) -> dict[str, Any]:
+    if piece.id is None:
+        return {"index": piece.index, "function": {"arguments": piece.arguments}}
+    return {"index": piece.index, "id": piece.id, "type": "function", "function": {"name": piece.name, "arguments": piece.arguments}}
 
 
 def _usage(usage: Usage) -> dict[str, int]:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recollect.errors import ConfigurationError, Forbidden, TooManyRequests, Unauthorized
 from server.principal import NOBODY, OPEN, Principal, authenticated, marked
-from server.routes.errors import body_of, error_body, response_of
+from server.routes.errors import body_of, error_body, response_of, shaped
 from server.service import Service
 from server.service.exchange import defect
 
@@ -64,7 +64,7 @@ class Edge:
         inner = _namespaced(scope)
         limit = self._max_upload if (inner["method"], inner["path"]) == ("POST", UPLOADS) else self._max_body
         try:
-            admitted = _refusal(headers, limit) or self._admitted(headers, inner["path"])
+            admitted = _refusal(headers, limit, inner["path"]) or self._admitted(headers, inner["path"])
             if isinstance(admitted, JSONResponse):
                 await admitted(scope, receive, tagged)
                 return
@@ -73,7 +73,7 @@ class Edge:
             # The last boundary: a defect must not end the connection without a word, nor write a user's text to the log.
             logger.error("request %s failed: %s", request_id, defect(exc))
             if not started:
-                await JSONResponse(body_of(exc), 500)(scope, receive, tagged)
+                await JSONResponse(shaped(body_of(exc), inner["path"]), 500)(scope, receive, tagged)
 
     def _admitted(self, headers: Headers, path: str) -> Principal | JSONResponse:
         """Who asks for a path, which that one may; its request is counted. Else why not."""
@@ -83,9 +83,9 @@ class Edge:
             if path not in OPEN:
                 self._service.limits.take(principal)
         except Unauthorized as exc:
-            return NOBODY if path in OPEN else response_of(exc)
+            return NOBODY if path in OPEN else response_of(exc, path)
         except (Forbidden, TooManyRequests) as exc:
-            return response_of(exc)
+            return response_of(exc, path)
         except ConfigurationError as exc:
             if path in OPEN:
                 return NOBODY
@@ -93,30 +93,32 @@ class Edge:
                 self._told = exc.message
                 logger.error("nobody is let in: %s", exc.message)
             message = "the server cannot read its keys; its log says why"
-            return JSONResponse(error_body(message, "server_error", code="keys_unreadable"), 503)
-        return (_foreign(headers) if principal.unkeyed else None) or principal
+            return JSONResponse(shaped(error_body(message, "server_error", code="keys_unreadable"), path), 503)
+        return (_foreign(headers, path) if principal.unkeyed else None) or principal
 
 
-def _foreign(headers: Headers) -> JSONResponse | None:
+def _foreign(headers: Headers, path: str) -> JSONResponse | None:
     """Why a request to a server without keys is none of this machine's; None if it is."""
     # A page in a browser may reach a loopback server under a name of its own (DNS rebinding): its Host gives it away.
     if not _LOCAL_HOST.fullmatch(headers.get("host", "")):
         message = "this server has no keys and answers requests to 127.0.0.1, localhost and [::1] alone"
-        return JSONResponse(error_body(message, "invalid_request_error", "Host", "foreign_host"), 421)
+        return JSONResponse(shaped(error_body(message, "invalid_request_error", "Host", "foreign_host"), path), 421)
     # Or it sends a form, which no browser asks the server about first: its Origin gives it away.
     if (origin := headers.get("origin")) is not None and not _LOCAL_HOST.fullmatch(urlsplit(origin).netloc):
         message = "this server has no keys and answers no pages of other sites; make one: recollect keys create NAME"
-        return JSONResponse(error_body(message, "invalid_request_error", "Origin", "foreign_origin"), 403)
+        return JSONResponse(shaped(error_body(message, "invalid_request_error", "Origin", "foreign_origin"), path), 403)
     return None
 
 
-def _refusal(headers: Headers, limit: int) -> JSONResponse | None:
+def _refusal(headers: Headers, limit: int, path: str) -> JSONResponse | None:
     if (coding := headers.get("content-encoding", "identity").lower()) not in ("", "identity"):
         message = f"a body with content-encoding {coding} is not read; send it uncompressed"
-        return JSONResponse(error_body(message, "invalid_request_error", "Content-Encoding", "unsupported_content_encoding"), 415)
+        return JSONResponse(
+            shaped(error_body(message, "invalid_request_error", "Content-Encoding", "unsupported_content_encoding"), path), 415
+        )
     length = headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
-        return JSONResponse(error_body(_too_large(limit), "invalid_request_error", code="request_too_large"), 413)
+        return JSONResponse(shaped(error_body(_too_large(limit), "invalid_request_error", code="request_too_large"), path), 413)
     return None
 
 

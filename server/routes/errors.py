@@ -16,6 +16,14 @@ from recollect.errors import EngineUnavailable, Forbidden, RecollectError, TooMa
 from server.routes.invalid import describe
 from server.routes.limits import MAX_DEPTH
 
+MESSAGES = "/v1/messages"
+_ANTHROPIC = {
+    "model_not_found": "not_found_error",
+    "not_found": "not_found_error",
+    "unknown_url": "not_found_error",
+    "request_too_large": "request_too_large",
+    "engine_unavailable": "overloaded_error",
+}
 logger = logging.getLogger(__name__)
 
 
@@ -29,6 +37,15 @@ def body_of(exc: BaseException) -> dict[str, Any]:
     if isinstance(exc, RecollectError):
         return error_body(exc.message, exc.type, exc.param, exc.code)
     return error_body("the server failed; its log names the defect by this request's x-request-id", "server_error", code="internal_error")
+
+
+def shaped(body: dict[str, Any], path: str) -> dict[str, Any]:
+    """The body as clients of the API under `path` read it: Anthropic's has the word `error` besides, and names of its own for the types."""
+    if not (path == MESSAGES or path.startswith(f"{MESSAGES}/")):
+        return body
+    error = body["error"]
+    named = _ANTHROPIC.get(error["code"]) or {"server_error": "api_error"}.get(error["type"], error["type"])
+    return {"type": "error", "error": {**error, "type": named}}
 
 
 def status_of(exc: BaseException) -> int:
@@ -49,9 +66,9 @@ def headers_of(exc: BaseException) -> dict[str, str]:
             return {}
 
 
-def response_of(exc: BaseException) -> JSONResponse:
-    """The response for any error."""
-    return JSONResponse(body_of(exc), status_of(exc), headers_of(exc))
+def response_of(exc: BaseException, path: str) -> JSONResponse:
+    """The response for any error of a request for `path`."""
+    return JSONResponse(shaped(body_of(exc), path), status_of(exc), headers_of(exc))
 
 
 def install(app: FastAPI) -> None:
@@ -64,19 +81,19 @@ def install(app: FastAPI) -> None:
 async def _recollect_error(request: Request, exc: Exception) -> JSONResponse:
     if status_of(exc) >= 500:
         logger.warning("%s %s: %s", request.method, request.scope["path"], cast("RecollectError", exc).message)
-    return response_of(exc)
+    return response_of(exc, request.scope["path"])
 
 
 async def _http_error(request: Request, exc: Exception) -> JSONResponse:
     error = cast("HTTPException", exc)
     # FastAPI tells no more than that the body could not be parsed; the cause tells why.
-    if unreadable := _unreadable(error.__cause__):
-        return JSONResponse(unreadable, 400)
     path = request.scope["path"]
+    if unreadable := _unreadable(error.__cause__):
+        return JSONResponse(shaped(unreadable, path), 400)
     messages = {404: f"no route {path}; the API is under /v1", 405: f"{request.method} is not allowed for {path}"}
     message = messages.get(error.status_code, str(error.detail))
     code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code)
-    return JSONResponse(error_body(message, "invalid_request_error", code=code), error.status_code, error.headers)
+    return JSONResponse(shaped(error_body(message, "invalid_request_error", code=code), path), error.status_code, error.headers)
 
 
 async def _validation_error(request: Request, exc: Exception) -> JSONResponse:
@@ -85,12 +102,13 @@ async def _validation_error(request: Request, exc: Exception) -> JSONResponse:
     part, *where = errors[0]["loc"]
     if errors[0]["type"] == "json_invalid":
         message = f"the body is not JSON: {errors[0]['ctx']['error']} (at character {where[0]})"
-        return JSONResponse(error_body(message, "invalid_request_error", code="invalid_json"), 400)
+        return JSONResponse(shaped(error_body(message, "invalid_request_error", code="invalid_json"), request.scope["path"]), 400)
     field = getattr(request.scope.get("route"), "body_field", None)
     model = getattr(getattr(field, "field_info", None), "annotation", None)
     given = error.body if part == "body" else dict(request.query_params)
     invalid = describe([{**one, "loc": one["loc"][1:]} for one in errors if one["loc"][0] == part], given, model)
-    return JSONResponse(error_body(invalid.message, "invalid_request_error", invalid.param, invalid.code), 400)
+    body = error_body(invalid.message, "invalid_request_error", invalid.param, invalid.code)
+    return JSONResponse(shaped(body, request.scope["path"]), 400)
 
 
 def _unreadable(cause: BaseException | None) -> dict[str, Any] | None:

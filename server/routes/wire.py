@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, cast
 
@@ -19,6 +19,8 @@ from server.principal import principal_of
 from server.routes.invalid import UNSOUND, path_of
 from server.routes.limits import MAX_DEPTH
 from server.service import Service
+
+_HEADER_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class Wire(Frozen):
@@ -38,6 +40,22 @@ class Body(Wire):
             said, place = flaw
             raise PydanticCustomError(UNSOUND, "{flaw}", {"flaw": said, "place": place})
         return value
+
+
+class LooseBody(Body):
+    """A body of an API whose clients send new fields with every release: those that are not known are left unread, and named in a header
+    of the answer, so that nothing is dropped in silence."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
+
+    def unread(self) -> dict[str, str]:
+        """The header that names what was not read; none if all was."""
+        return self.unread_with(())
+
+    def unread_with(self, more: Iterable[str]) -> dict[str, str]:
+        """The same with `more` besides."""
+        names = sorted(name for name in {*(self.model_extra or {}), *more} if _HEADER_SAFE.fullmatch(name))
+        return {"x-recollect-unread": ", ".join(names)} if names else {}
 
 
 def _flaw(body: Any) -> tuple[str, tuple[str | int, ...]] | None:

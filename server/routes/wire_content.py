@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from recollect.errors import InvalidRequest
 from recollect.messages import Message, Role
 from server.routes.wire import Wire
 
+_IMAGE = re.compile(r"data:image/[a-z0-9.+-]+;base64,[A-Za-z0-9+/]+=*\Z")
 TEXT_KINDS = ("text/", "application/json")
 
 
@@ -22,12 +24,19 @@ class FilePart(Wire):
     filename: str | None = None
 
 
+class ImagePart(Wire):
+    """An image, as a data URL."""
+
+    url: str
+    detail: str | None = None
+
+
 class ContentPart(Wire):
-    """A part of a message's content. `text` and `file` are understood; the other fields are known so that they can be named."""
+    """A part of a message's content. `text`, `file` and `image_url` are understood; the others are known so that they can be named."""
 
     type: str
     text: str | None = None
-    image_url: Any = None
+    image_url: ImagePart | None = None
     input_audio: Any = None
     file: FilePart | None = None
     refusal: Any = None
@@ -38,10 +47,14 @@ def message_of(part: ContentPart, role: Role, where: str) -> Message:
     if part.type == "file":
         if role != "user":
             raise InvalidRequest(f"{where} is a file; only a user's message may have one", param=where, code="unsupported_content_part")
-        return _attached(part.file, f"{where}.file")
+        return text_of_file(part.file, f"{where}.file")
+    if part.type == "image_url":
+        if part.image_url is None:
+            raise InvalidRequest(f"{where}.image_url is required", param=f"{where}.image_url", code="missing_required_parameter")
+        return image_of(part.image_url.url, role, f"{where}.image_url.url")
     if part.type != "text":
         raise InvalidRequest(
-            f"{where} is of type {part.type!r}; this server reads parts of type 'text' and 'file' alone",
+            f"{where} is of type {part.type!r}; this server reads parts of type 'text', 'image_url' and 'file' alone",
             param=where,
             code="unsupported_content_part",
         )
@@ -50,7 +63,17 @@ def message_of(part: ContentPart, role: Role, where: str) -> Message:
     return Message(role=role, content=part.text)
 
 
-def _attached(file: FilePart | None, where: str) -> Message:
+def image_of(url: str, role: Role, where: str) -> Message:
+    """An image as a message of its own. Raises InvalidRequest for any URL but a data URL: nothing is fetched on a client's word."""
+    if role != "user":
+        raise InvalidRequest(f"{where} is an image; only a user's message may have one", param=where, code="unsupported_content_part")
+    if not _IMAGE.match(url):
+        raise InvalidRequest(f"{where} is no data URL: send the image as data:image/png;base64,...", param=where, code="invalid_value")
+    return Message(role=role, content="", image=url)
+
+
+def text_of_file(file: FilePart | None, where: str) -> Message:
+    """A file as a message of its own: one that was uploaded, or the text itself. Raises InvalidRequest."""
     if file is None or (file.file_id is None) == (file.file_data is None):
         raise InvalidRequest(f"{where} needs file_id or file_data, one of them", param=where, code="missing_required_parameter")
     if file.file_id is not None:

@@ -6,16 +6,18 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from recollect.errors import InvalidRequest, NotFound, StorageFull
 from recollect.log import LogWriter
 from recollect.memory import LOCAL_TENANT, Namespace
 from recollect.messages import Message
 from recollect.stores import MemoryStore
+from recollect.tools import Tools
 from server.adapters import Adapters
 from server.agents.base import Agent, AgentContext, AgentRequest
 from server.agents.recorder import Recorder
@@ -25,7 +27,7 @@ from server.identity import Identity
 from server.key_limits import KeyLimits
 from server.service.exchange import Exchange
 from server.service.files import Files
-from server.service.ids import new_id
+from server.service.ids import new_id, trajectory_of
 from server.service.known import KnownTrajectories
 from server.service.no_engine import DETAIL
 from server.service.pending import PendingWrites
@@ -42,6 +44,13 @@ SHUTDOWN_WAIT_S = 30.0
 CHARACTERS_A_TOKEN = 4
 
 
+class Counted(NamedTuple):
+    """The tokens of a prompt; not `exact`: estimated by its characters."""
+
+    tokens: int
+    exact: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A conversation for the agent called `model`. `attached`: one of its messages came as a file."""
@@ -55,6 +64,9 @@ class ChatRequest:
     use_memory: bool = True
     channel: str = "chat"
     attached: bool = False
+    tools: Tools | None = None
+    instructed: bool = False
+    """The first message holds instructions of this request alone."""
     session_done: bool = False
     """Nothing more will be said in the session."""
 
@@ -73,6 +85,7 @@ class Chat:
         adapters: Adapters,
         known: KnownTrajectories,
         files: Files,
+        sees: bool,
         trajectory_tokens: int,
         rerankers: Rerankers,
         spending: Spending,
@@ -80,7 +93,8 @@ class Chat:
         limits: KeyLimits,
         at_end: Callable[[Agent], bool],
     ) -> None:
-        """`trajectory_tokens`: of how many tokens a trajectory keeps the ids. `at_end`: whether an agent waits for the end of sessions."""
+        """`sees`: whether the engine takes images. `trajectory_tokens`: of how many tokens a trajectory keeps the ids. `at_end`: whether an
+        agent waits for the end of sessions."""
         self._agents = agents
         self._rerankers = rerankers
         self._spending = spending
@@ -95,6 +109,7 @@ class Chat:
         self._adapters = adapters
         self._known = known
         self._files = files
+        self._sees = sees
         self._trajectory_tokens = trajectory_tokens
         self._disk_checked = -DISK_CHECK_S
         self._running: set[Exchange] = set()
@@ -104,6 +119,7 @@ class Chat:
         what comes later is raised by the exchange."""
         agent = self._agent(request.model)
         self._check_files(request, agent)
+        self._check_abilities(request, agent)
         self._check_disk()
         await self.pending.settle(request.identity.namespace, timeout_s=PENDING_WAIT_S)
         seq = await self._store.seq(request.identity.namespace)
@@ -112,7 +128,9 @@ class Chat:
         pins = self._adapters.pin(agent.aliases, request.identity.tenant)
         exchange = Exchange(
             agent=agent,
-            request=AgentRequest(request.messages, request.sampling, stream=request.stream, use_memory=request.use_memory),
+            request=AgentRequest(
+                request.messages, request.sampling, stream=request.stream, use_memory=request.use_memory, tools=request.tools
+            ),
             context=AgentContext(
                 engine=self._engine,
                 store=self._store,
@@ -127,6 +145,7 @@ class Chat:
                 rerankers=self._rerankers,
             ),
             session=request.session,
+            instructed=request.instructed,
             seq_before=seq,
             log=self._log,
             pending=self.pending,
@@ -139,6 +158,29 @@ class Chat:
         exchange.on_end(lambda: self._ended(exchange, request.identity.key_id, said))
         exchange.start()
         return exchange
+
+    async def conversation_of(self, answer_id: str, identity: Identity) -> tuple[Message, ...]:
+        """What was said up to the end of an earlier answer of the same namespace, without the instructions of its request alone.
+
+        It is read from the log. Raises NotFound.
+        """
+        earlier = await self._known.logged(trajectory_of(answer_id), identity.namespace)
+        if earlier is None or earlier.error is not None:
+            raise NotFound(
+                f"no answer {answer_id!r} in the log of {identity.namespace}; send the whole conversation as input instead",
+                param="previous_response_id",
+                code="previous_response_not_found",
+            )
+        said = Message(role="assistant", content=earlier.answer, tool_calls=tuple(earlier.answer_calls))
+        return (*earlier.request[1 if earlier.instructed else 0 :], said)
+
+    async def count(self, messages: Sequence[Message], tools: Tools | None) -> Counted:
+        """How many tokens a prompt has; an estimate where the engine's tokenizer is out of reach."""
+        if self._engine.exact:
+            return Counted(await self._engine.count(messages, tools), exact=True)
+        offered = sum(len(tool.model_dump_json()) for tool in tools.offered) if tools else 0
+        said = sum(len(message.content) + sum(len(call.arguments) for call in message.tool_calls) for message in messages)
+        return Counted(1 + (said + offered) // CHARACTERS_A_TOKEN, exact=False)
 
     async def quiet(self, namespace: Namespace, timeout_s: float = QUIET_WAIT_S) -> None:
         """Wait until what runs now in the namespace has ended, and then for what is pending; each at most `timeout_s`."""
@@ -175,6 +217,14 @@ class Chat:
         for message in request.messages:
             if message.file_id is not None:
                 self._files.get(request.identity.tenant, message.file_id)
+
+    def _check_abilities(self, request: ChatRequest, agent: Agent) -> None:
+        spoken = any(message.role == "tool" or message.tool_calls for message in request.messages)
+        if (request.tools or spoken) and not getattr(agent, "conversational", False):
+            raise InvalidRequest(f"model {request.model!r} uses no tools; ask 'memory'", param="tools", code="unsupported_parameter")
+        if any(message.image for message in request.messages) and not (self._sees and getattr(agent, "conversational", False)):
+            hint = "set engine.vision=true if the model behind this server does" if not self._sees else "ask 'memory'"
+            raise InvalidRequest(f"model {request.model!r} sees no images; {hint}", param="messages", code="unsupported_content_part")
 
     def _check_disk(self) -> None:
         if time.monotonic() < self._disk_checked + DISK_CHECK_S:

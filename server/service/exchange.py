@@ -19,10 +19,12 @@ from recollect.events import EventKind, LogEvent
 from recollect.log import LogWriter
 from recollect.memory import Namespace
 from recollect.policy import Policy
+from recollect.tools import ToolCall
 from recollect.trajectory import MemoryRef, Step, Trajectory, Usage
 from server.adapters import Pins
 from server.agents.base import Agent, AgentContext, AgentRequest, StreamEvent
 from server.agents.rmm.reranker import ROLE as RERANKER
+from server.engines.base import add_pieces
 from server.service.ids import new_id
 from server.service.pending import PendingWrites
 from server.service.spending import Spending, Spent, by_role
@@ -42,6 +44,7 @@ class Exchange:
         request: AgentRequest,
         context: AgentContext,
         session: str,
+        instructed: bool,
         seq_before: int,
         log: LogWriter,
         pending: PendingWrites,
@@ -55,6 +58,7 @@ class Exchange:
         self._request = request
         self._context = context
         self._session = session
+        self._instructed = instructed
         self._seq_before = seq_before
         self._log = log
         self._pending = pending
@@ -68,6 +72,7 @@ class Exchange:
         self._answered = False
         self._delivered = asyncio.Event()
         self._answers: dict[int, str] = {}
+        self._calls: list[ToolCall] = []
         self.task: asyncio.Task[None] | None = None
         self._on_end: Callable[[], None] = lambda: None
 
@@ -175,6 +180,8 @@ class Exchange:
         async for event in self.agent.run(self._request, self._context):
             if event.text:
                 self._answers[event.index] = self._answers.get(event.index, "") + event.text
+            if event.calls and event.index == 0:
+                add_pieces(self._calls, event.calls)
             self._put(event)
         if not self._first.is_set():
             raise RecollectError(f"agent {self.agent.id!r} ended without an answer")
@@ -213,7 +220,10 @@ class Exchange:
             agent=self.agent.id,
             agent_config_hash=self.agent.config_hash,
             request=list(self._request.messages),
+            tools=list(self._request.tools.offered) if self._request.tools else [],
+            instructed=self._instructed,
             answer=self.answer,
+            answer_calls=self._calls,
             memory_seq_before={str(ctx.namespace): self._seq_before},
             steps=list(ctx.recorder.steps),
             error=error,

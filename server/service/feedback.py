@@ -6,7 +6,7 @@ from recollect.errors import Conflict, NotFound
 from recollect.events import LogEvent
 from recollect.log import LogWriter
 from recollect.trajectory import Feedback
-from server.service.ids import COMPLETION_PREFIX, new_id
+from server.service.ids import new_id, trajectory_of
 from server.service.known import KnownTrajectories
 
 
@@ -20,13 +20,13 @@ class FeedbackBook:
         self._known = known
 
     async def give(self, feedback: Feedback, tenant: str) -> str:
-        """Log a tenant's feedback on a trajectory of its own; returns that one's id once it is durable. Takes `chatcmpl-<id>` too.
+        """Log a tenant's feedback on a trajectory of its own; returns that one's id once it is durable. Takes an answer's id too.
 
         Raises NotFound, Conflict, StorageFull.
         """
         if not self._kept:
             raise Conflict("no trajectories are kept (log.enabled is false), so there is nothing to give feedback on", code="log_disabled")
-        trajectory_id = feedback.id.removeprefix(COMPLETION_PREFIX)
+        trajectory_id = trajectory_of(feedback.id)
         if await self._known.tenant_of(trajectory_id) != tenant:
             raise NotFound(
                 f"no trajectory {feedback.id!r}; send the id of an answer, or its recollect.trajectory_id",

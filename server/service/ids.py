@@ -7,7 +7,8 @@ import secrets
 import time
 from datetime import UTC, datetime
 
-COMPLETION_PREFIX = "chatcmpl-"
+COMPLETION_PREFIX, MESSAGE_PREFIX, RESPONSE_PREFIX = "chatcmpl-", "msg_", "resp_"
+"""What stands before a trajectory's id in the id of an answer, by protocol."""
 YEAR_10000_MS = 253_402_300_800_000
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -25,3 +26,10 @@ def is_id(text: str) -> bool:
 def time_of(id_: str) -> datetime:
     """When an id was made."""
     return datetime.fromtimestamp(int(id_[:12], 16) / 1000, UTC)
+
+
+def trajectory_of(answer_id: str) -> str:
+    """The trajectory's id in the id of an answer, or in itself."""
+    for prefix in (COMPLETION_PREFIX, MESSAGE_PREFIX, RESPONSE_PREFIX):
+        answer_id = answer_id.removeprefix(prefix)
+    return answer_id

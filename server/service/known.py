@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import zstandard
 
 from recollect.log_files import Segment, segments
+from recollect.memory import Namespace
+from recollect.trajectory import Trajectory
 from server.service.ids import is_id, time_of
 
 logger = logging.getLogger(__name__)
@@ -41,20 +44,33 @@ class KnownTrajectories:
         """The tenant of a trajectory that was logged; None if there is none of this id."""
         if (tenant := self._recent.get(trajectory_id)) is not None:
             return tenant
+        found = await self._looked_up(trajectory_id)
+        if found is None:
+            return None
+        self.add(trajectory_id, found["tenant"])
+        return found["tenant"]
+
+    async def logged(self, trajectory_id: str, namespace: Namespace) -> Trajectory | None:
+        """A trajectory of this namespace as it was logged; None if there is none, or it was forgotten."""
+        found = await self._looked_up(trajectory_id)
+        if found is None or (found["tenant"], found["namespace"]) != (namespace.tenant, str(namespace)):
+            return None
+        trajectory = Trajectory.model_validate(found)
+        known = any(message.content or not message.is_text for message in trajectory.request)
+        return trajectory if known else None  # what was forgotten has messages without words
+
+    async def _looked_up(self, trajectory_id: str) -> dict[str, Any] | None:
         if not is_id(trajectory_id):
             return None
         async with self._looking:  # in one thread at most, whoever asks for what there is not
-            tenant = await asyncio.to_thread(self._logged, trajectory_id)
-        if tenant is not None:
-            self.add(trajectory_id, tenant)
-        return tenant
+            return await asyncio.to_thread(self._read, trajectory_id)
 
-    def _logged(self, trajectory_id: str) -> str | None:
+    def _read(self, trajectory_id: str) -> dict[str, Any] | None:
         made = time_of(trajectory_id)
         needle = f'"trajectory_id":"{trajectory_id}","kind":"trajectory"'.encode()
         found = [segment for segment in segments(self._root) if segment.start <= made + LONGEST_REQUEST]
         lines = (line for segment in reversed(found) for line in _lines(segment) if needle in line)
-        return next((str(json.loads(line)["body"]["tenant"]) for line in lines), None)
+        return next((json.loads(line)["body"] for line in lines), None)
 
 
 def _lines(segment: Segment) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from recollect.errors import EngineUnavailable
 from recollect.messages import Message
 from recollect.policy import Policy
+from recollect.tools import Tools
 from server.engines.base import Chunk, Health, Sampling
 
 DETAIL = "no engine (engine.kind is none): memories alone are served"
@@ -24,7 +25,14 @@ class NoEngine:
         raise self._absent()
 
     def chat(
-        self, messages: Sequence[Message], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        policy: Policy,
+        sampling: Sampling,
+        stream: bool = False,
+        salt: str | None = None,
+        tools: Tools | None = None,
     ) -> AsyncIterator[Chunk]:
         raise self._absent()
 
@@ -40,6 +48,9 @@ class NoEngine:
         raise self._absent()
 
     async def decode(self, ids: Sequence[int]) -> str:
+        raise self._absent()
+
+    async def count(self, messages: Sequence[Message], tools: Tools | None = None) -> int:
         raise self._absent()
 
     async def load_adapter(self, policy: Policy, path: str) -> None:

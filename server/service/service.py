@@ -133,6 +133,7 @@ class Service:
             adapters=self.adapters,
             known=known,
             files=self.files,
+            sees=settings.engine.vision,
             trajectory_tokens=settings.log.trajectory_tokens,
             rerankers=self.rerankers,
             spending=self.spending,

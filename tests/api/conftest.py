@@ -104,12 +104,15 @@ async def serving(
     kind: str = "vllm",
     waits: bool = True,
     store: LocalStore | None = None,
+    sees: bool = False,
     **sections: dict[str, Any],
 ) -> AsyncGenerator[Served]:
     """An application on `home`, its lifespan running, ready if it `waits`. `kind` none: without an engine; `store` None: that of the
     settings."""
     engine = engine or ScriptedEngine()
-    app = create_app(settings_at(home, engine={"kind": kind}, **sections), engine=None if kind == "none" else engine, store=store)
+    app = create_app(
+        settings_at(home, engine={"kind": kind, "vision": sees}, **sections), engine=None if kind == "none" else engine, store=store
+    )
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_lifespan(app))
         http = await stack.enter_async_context(httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=BASE))

@@ -14,6 +14,9 @@ from tests.api.conftest import Served
 
 USER = {"role": "user", "content": "hello"}
 IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}
+TOOL = {"type": "function", "function": {"name": "f"}}
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
 CHAT: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "unknown model": ({"model": "gpt-5"}, 404, "model", "memory, memory-r1, reader, rmm"),
@@ -37,8 +40,14 @@ CHAT: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "an image": (
         {"messages": [USER, {"role": "user", "content": [{"type": "text", "text": "x"}, IMAGE]}]},
         400,
-        "messages[1].content[1]",
-        "'image_url'",
+        "messages[1].content[1].image_url.url",
+        "no data URL",
+    ),
+    "an image for a model that sees none": (
+        {"messages": [{"role": "user", "content": [PNG]}]},
+        400,
+        "messages",
+        "engine.vision=true",
     ),
     "no parts": ({"messages": [{"role": "user", "content": []}]}, 400, "messages[0].content", "no parts"),
     "a part without text": (
@@ -47,7 +56,14 @@ CHAT: dict[str, tuple[dict[str, Any], int, str, str]] = {
         "messages[0].content[0].text",
         "required",
     ),
-    "tool calls": ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}, 400, "messages[0].tool_calls", "not supported"),
+    "half a tool call": (
+        {"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]},
+        400,
+        "messages[0].tool_calls[0].function",
+        "required",
+    ),
+    "a user's tool call": ({"messages": [{**USER, "tool_calls": [CALL]}]}, 400, "messages[0].tool_calls", "assistant"),
+    "a result of no call": ({"messages": [USER, {"role": "tool", "content": "x"}]}, 400, "messages[1].tool_call_id", "required"),
     "a number as text": ({"temperature": "0.5"}, 400, "temperature", "number"),
     "too hot": ({"temperature": 3}, 400, "temperature", "less than or equal to 2"),
     "top_p 0": ({"top_p": 0}, 400, "top_p", "greater than 0"),
@@ -56,10 +72,22 @@ CHAT: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "n of greedy answers": ({"n": 2, "temperature": 0}, 400, "n", "raise temperature"),
     "stream of a wrong type": ({"stream": "yes"}, 400, "stream", "boolean"),
     "stream options without a stream": ({"stream_options": {"include_usage": True}}, 400, "stream_options", "stream=true"),
-    "tools": ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400, "tools", "not supported"),
-    "a response format": ({"response_format": {"type": "json_object"}}, 400, "response_format", "not supported"),
-    "logprobs": ({"logprobs": True}, 400, "logprobs", "not supported"),
-    "logit bias": ({"logit_bias": {"7": 1}}, 400, "logit_bias", "not supported"),
+    "a tool of another kind": ({"tools": [{"type": "web_search"}]}, 400, "tools[0].type", "'function'"),
+    "a tool without a name": ({"tools": [{"type": "function", "function": {}}]}, 400, "tools[0].function.name", "required"),
+    "a tool twice": ({"tools": [TOOL, TOOL]}, 400, "tools", "twice"),
+    "a choice of no tool": (
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+        400,
+        "tool_choice",
+        "offered are f",
+    ),
+    "a choice without tools": ({"tool_choice": "required"}, 400, "tool_choice", "with tools"),
+    "tools for an agent that has none": ({"model": "reader", "tools": [TOOL]}, 400, "tools", "ask 'memory'"),
+    "a response format of another kind": ({"response_format": {"type": "yaml"}}, 400, "response_format.type", "'json_schema'"),
+    "a response format without its schema": ({"response_format": {"type": "json_schema"}}, 400, "response_format.json_schema", "required"),
+    "alternatives without logprobs": ({"top_logprobs": 2}, 400, "top_logprobs", "logprobs=true"),
+    "too many alternatives": ({"logprobs": True, "top_logprobs": 21}, 400, "top_logprobs", "less than or equal to 20"),
+    "a bias of a word": ({"logit_bias": {"cat": 1}}, 400, "logit_bias.cat", "pattern"),
     "prompt_logprobs": ({"prompt_logprobs": 1}, 400, "prompt_logprobs", "unknown field"),
     "api_base": ({"api_base": "http://evil"}, 400, "api_base", "unknown field"),
     "extra_body": ({"extra_body": {}}, 400, "extra_body", "unknown field"),

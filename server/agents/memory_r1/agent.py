@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from recollect.errors import ConfigurationError
-from recollect.messages import Message, last_user_text
+from recollect.messages import Message
 from server.agents.agent_config import AgentConfig
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
 from server.agents.config_hash import config_hash
 from server.agents.episodes import keep_turn
 from server.agents.fence import Fence
-from server.agents.memory import joined_user_turns
 from server.agents.memory_r1.banks import said_by_assistant, said_by_user
 from server.agents.memory_r1.manager import Manager
 from server.agents.modules import Answerer, Retriever
 from server.agents.prompts import load_prompt
+from server.agents.turns import joined_user_turns, last_words
 from server.agents.verbatim import words
 from server.agents.wiring import Wiring, flow, needed
 
@@ -42,7 +42,7 @@ class MemoryR1Agent:
     async def run(self, request: AgentRequest, ctx: AgentContext) -> AsyncGenerator[StreamEvent, None]:
         """Answer with the memories of both speakers that bear on the last user turn."""
         conversation = self._conversation(request)
-        question = last_user_text(conversation)
+        question = last_words(conversation)
         recalled = await self.retriever.search(question, ctx) if request.use_memory and question.strip() else []
         memories = [m for m in recalled if words(m.record.text) != words(question)]
         async with aclosing(self.answerer.answer(conversation, memories, request, ctx)) as events:
@@ -56,7 +56,7 @@ class MemoryR1Agent:
         """Let the manager change the memory by what was said. Where no more calls may be made the user's turn is kept as it was."""
         if not request.use_memory:
             return
-        said = _storable(last_user_text(self._conversation(request)))
+        said = _storable(last_words(self._conversation(request)))
         if not ctx.may_call:
             await keep_turn(said, ctx)
             return

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from recollect.errors import ConfigurationError
 from recollect.memory import MAX_TEXT, MemoryRecord, MemoryWrite
-from recollect.messages import Message, last_user_text
+from recollect.messages import Message
 from recollect.trajectory import MemoryOp, Step
 from server.agents.agent_config import AgentConfig
 from server.agents.answerer import ROLE as ANSWERER
 from server.agents.answerer import Answerer
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
 from server.agents.config_hash import config_hash
-from server.agents.memory import MemoryAgent, joined_user_turns
+from server.agents.memory import MemoryAgent
 from server.agents.memory_ids import memory_id, provenance
 from server.agents.modules import Reranker
 from server.agents.retriever import Recalled, Retriever
@@ -29,6 +29,7 @@ from server.agents.rmm.policy_reranker import PolicyReranker
 from server.agents.rmm.reflection import Reflection
 from server.agents.rmm.reranker import EmbeddingReranker, RerankerOptions
 from server.agents.rmm.topics import with_turns, without_covered
+from server.agents.turns import joined_user_turns, last_words
 from server.agents.verbatim import words
 from server.agents.wiring import ModuleOptions, Wiring, flow, needed
 
@@ -56,11 +57,12 @@ class RmmAgent:
     memory_chars: int
     keeps_answers: bool
     reflects_at_end: bool
+    conversational: bool = True
 
     async def run(self, request: AgentRequest, ctx: AgentContext) -> AsyncGenerator[StreamEvent, None]:
         """Answer with the memories that the reranker chose, each with its raw turns."""
         conversation = joined_user_turns(self.answerer.fence.clean(request.messages))
-        question = last_user_text(conversation)
+        question = last_words(conversation)
         memories = await self._recalled(question, conversation, request, ctx) if request.use_memory and question.strip() else []
         async with aclosing(self.answerer.answer(conversation, memories, request, ctx)) as events:
             async for event in events:

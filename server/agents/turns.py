@@ -1,0 +1,63 @@
+"""The user's turns in a conversation: which text is the user's own, and where the last of it stands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from recollect.messages import Message
+
+NOTES = (
+    "system-reminder",
+    "local-command-caveat",
+    "environment_context",
+    "user_instructions",
+    "permissions instructions",
+    "collaboration_mode",
+    "skills_instructions",
+    "turn_aborted",
+)
+"""Tags of what coding agents (Claude Code, Codex) put into a user's turn by themselves. The model reads it; it is nothing to remember."""
+_NOTE = re.compile("|".join(rf"<{tag}>.*?(?:</{tag}>|\Z)" for tag in NOTES), re.S)
+_INSTRUCTIONS = re.compile(r"\A# AGENTS\.md instructions\b.*?</INSTRUCTIONS>", re.S)
+
+
+def own_words(text: str) -> str:
+    """What the user said, without the notes of a client around it."""
+    if "<" not in text:
+        return text
+    return _INSTRUCTIONS.sub("", _NOTE.sub("", text)) if _NOTE.search(text) or _INSTRUCTIONS.search(text) else text
+
+
+def last_turn(conversation: Sequence[Message]) -> int | None:
+    """Where the last text of the user stands that holds words of their own; None if there is none."""
+    for place in range(len(conversation) - 1, -1, -1):
+        if conversation[place].role == "user" and own_words(conversation[place].content).strip():
+            return place
+    return None
+
+
+def last_words(conversation: Sequence[Message]) -> str:
+    """What the user said last, also before an image that stands between; empty if nothing."""
+    end = last_turn(conversation)
+    if end is None:
+        return ""
+    begin = next((i + 1 for i in range(end, -1, -1) if conversation[i].role != "user"), 0)
+    texts = [own_words(message.content) for message in conversation[begin : end + 1]]
+    return "\n\n".join(text for text in texts if text.strip())
+
+
+def is_continued(conversation: Sequence[Message]) -> bool:
+    """True if the last turn was answered with a call of a tool, whose result has come: it was remembered when it began."""
+    place = last_turn(conversation)
+    return place is not None and any(message.role == "tool" for message in conversation[place:])
+
+
+def joined_user_turns(messages: Sequence[Message]) -> list[Message]:
+    """User texts that follow each other become one: they are parts of one turn, and some chat templates refuse two."""
+    joined: list[Message] = []
+    for message in messages:
+        if joined and message.role == joined[-1].role == "user" and message.is_text and joined[-1].is_text:
+            message = Message(role="user", content=f"{joined.pop().content}\n\n{message.content}")
+        joined.append(message)
+    return joined

@@ -1,0 +1,127 @@
+"""An exchange as Anthropic's message: one object, or the events of a stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+from recollect.tools import ToolCall
+from recollect.trajectory import Usage
+from server.agents.base import StreamEvent
+from server.engines.base import CallPiece
+from server.routes.errors import MESSAGES, body_of, shaped
+from server.routes.said import Said, extension, whole
+from server.service import MESSAGE_PREFIX, Exchange
+
+_REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+
+
+async def message(exchange: Exchange, *, model: str) -> dict[str, Any]:
+    """The whole answer. Raises what the exchange raises."""
+    said = (await whole(exchange)).get(0, Said())
+    content: list[dict[str, Any]] = [{"type": "text", "text": said.text}] if said.text or not said.calls else []
+    content += [{"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call)} for call in said.calls]
+    ends = {**_ending(said.finish_reason, said.stopped_by), "usage": _usage(exchange.usage)}
+    return {**_head(exchange, model), "content": content, **ends, "recollect": extension(exchange)}
+
+
+class MessageEvents:
+    """The answer as server-sent events. Its end goes out only when everything promised is durable."""
+
+    def __init__(self, exchange: Exchange, *, model: str) -> None:
+        self._exchange = exchange
+        self._model = model
+        self._index = -1
+        self._open = ""
+        """The type of the block that is open; empty: none is."""
+        self._end = Said()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """`event:` and `data:` lines. A failure is an error event, and then there is no `message_stop`."""
+        start: dict[str, Any] = {
+            **_head(self._exchange, self._model),
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": _usage(Usage()),
+        }
+        yield _event("message_start", {"message": start})
+        try:
+            async for event in self._exchange:
+                if event.index == 0:
+                    for data in self._told(event):
+                        yield data
+        except Exception as exc:  # noqa: BLE001
+            # The boundary of a stream whose status has gone out: the error can only be told as an event.
+            yield _event("error", shaped(body_of(exc), MESSAGES))
+            return
+        if self._index < 0:
+            yield self._begin({"type": "text", "text": ""})
+        yield self._stop()
+        ending = _ending(self._end.finish_reason, self._end.stopped_by)
+        told = {"delta": ending, "usage": _usage(self._exchange.usage), "recollect": extension(self._exchange)}
+        yield _event("message_delta", told)
+        yield _event("message_stop", {})
+
+    def _told(self, event: StreamEvent) -> list[bytes]:
+        self._end.finish_reason = event.finish_reason or self._end.finish_reason
+        self._end.stopped_by = event.stopped_by or self._end.stopped_by
+        events: list[bytes] = []
+        if event.text:
+            if self._open != "text":
+                events += [*self._closed(), self._begin({"type": "text", "text": ""})]
+            events.append(self._delta({"type": "text_delta", "text": event.text}))
+        for piece in event.calls:
+            events += self._called(piece)
+        return events
+
+    def _called(self, piece: CallPiece) -> list[bytes]:
+        begun: list[bytes] = []
+        if piece.id is not None:
+            block: dict[str, Any] = {"type": "tool_use", "id": piece.id, "name": piece.name or "", "input": {}}
+            begun = [*self._closed(), self._begin(block)]
+        return [*begun, self._delta({"type": "input_json_delta", "partial_json": piece.arguments})] if piece.arguments else begun
+
+    def _begin(self, block: dict[str, Any]) -> bytes:
+        self._index += 1
+        self._open = block["type"]
+        return _event("content_block_start", {"index": self._index, "content_block": block})
+
+    def _delta(self, delta: dict[str, Any]) -> bytes:
+        return _event("content_block_delta", {"index": self._index, "delta": delta})
+
+    def _closed(self) -> list[bytes]:
+        return [self._stop()] if self._open else []
+
+    def _stop(self) -> bytes:
+        self._open = ""
+        return _event("content_block_stop", {"index": self._index})
+
+
+def _head(exchange: Exchange, model: str) -> dict[str, Any]:
+    return {"id": MESSAGE_PREFIX + exchange.trajectory_id, "type": "message", "role": "assistant", "model": model}
+
+
+def _ending(finish_reason: str | None, stopped_by: str | None) -> dict[str, Any]:
+    reason = "stop_sequence" if stopped_by is not None else _REASONS.get(finish_reason or "", "end_turn")
+    return {"stop_reason": reason, "stop_sequence": stopped_by}
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    cached = {"cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
+    return {"input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens, **cached}
+
+
+def _input(call: ToolCall) -> dict[str, Any]:
+    """The arguments. What the model wrote that is no JSON object is passed on under a name of its own, for the client to refuse."""
+    try:
+        value = json.loads(call.arguments or "{}")
+    except ValueError:
+        return {"unreadable_arguments": call.arguments}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {"unreadable_arguments": call.arguments}
+
+
+def _event(name: str, content: dict[str, Any]) -> bytes:
+    data = json.dumps({"type": name, **content}, ensure_ascii=False, separators=(",", ":"))
+    return f"event: {name}\ndata: {data}\n\n".encode()

@@ -1,0 +1,73 @@
+"""`POST /v1/responses`: the agents for clients of OpenAI's responses, Codex among them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from recollect.messages import Message
+from server.identity import Identity, session_done, session_of
+from server.routes.answering import Events, Whole, abandoned_when_gone, memory_is_off
+from server.routes.response_events import Asked, ResponseEvents, response
+from server.routes.wire import ServiceDep, identity_of
+from server.routes.wire_responses import ResponsesBody
+from server.service import ChatRequest
+
+router = APIRouter()
+
+
+@router.post("/v1/responses", response_model=None)
+async def responses(body: ResponsesBody, request: Request, service: ServiceDep) -> Response:
+    """Answer a conversation by the agent that `model` names; with `previous_response_id` it goes on where that answer ended."""
+    body.check()
+    metadata = body.metadata or {}
+    identity = identity_of(request, metadata=metadata, safety_identifier=body.safety_identifier, user=body.user)
+    before = body.previous_response_id
+    earlier = await service.chat.conversation_of(before, identity) if before else ()
+    exchange = await service.chat.begin(_chat_request(body, request, identity, earlier))
+    asked, created, headers = _asked(body), int(time.time()), body.unread()
+    async with abandoned_when_gone(exchange, request.receive):
+        await exchange.begun()
+        if not body.stream:
+            return Whole(exchange, await response(exchange, asked, created=created), headers)
+    return Events(exchange, ResponseEvents(exchange, asked, created=created), headers)
+
+
+def _chat_request(body: ResponsesBody, request: Request, identity: Identity, earlier: Sequence[Message]) -> ChatRequest:
+    metadata = body.metadata or {}
+    conversation = body.conversation_of(earlier)
+    return ChatRequest(
+        model=body.model,
+        messages=conversation,
+        identity=identity,
+        session=session_of(request.headers, metadata, conversation, identity.namespace),
+        sampling=body.sampling(),
+        stream=bool(body.stream),
+        use_memory=not memory_is_off(request, metadata),
+        attached=any(message.file_id is not None for message in conversation),
+        tools=body.offered(),
+        instructed=bool(body.instructions),
+        session_done=session_done(request.headers, metadata),
+    )
+
+
+def _asked(body: ResponsesBody) -> Asked:
+    sent = body.model_dump(mode="json", include={"tools", "tool_choice", "text"}, by_alias=True, exclude_none=True)
+    echo = {
+        "model": body.model,
+        "instructions": body.instructions,
+        "previous_response_id": body.previous_response_id,
+        "max_output_tokens": body.max_output_tokens,
+        "temperature": body.temperature,
+        "top_p": body.top_p,
+        "parallel_tool_calls": body.parallel_tool_calls is not False,
+        "tool_choice": sent.get("tool_choice", "auto"),
+        "tools": sent.get("tools", []),
+        "text": sent.get("text", {"format": {"type": "text"}}),
+        "metadata": body.metadata or {},
+        "truncation": "disabled",
+    }
+    return Asked(echo, body.names())
