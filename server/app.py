@@ -13,7 +13,23 @@ from recollect.stores import LocalStore
 from server.engines.base import Engine
 from server.engines.choose import open_engine
 from server.mcp_app import build_mcp
-from server.routes import admin, audit, chat, edge, errors, feedback, files, health, memories, messages, models, reembed, responses, rmm
+from server.routes import (
+    admin,
+    audit,
+    chat,
+    edge,
+    embeddings,
+    errors,
+    feedback,
+    files,
+    health,
+    memories,
+    messages,
+    models,
+    reembed,
+    responses,
+    rmm,
+)
 from server.service import Service
 
 
@@ -41,7 +57,7 @@ def create_app(
     app = FastAPI(title="Recollect", version=service.version, lifespan=lifespan, redirect_slashes=False)
     app.state.service = service
     errors.install(app)
-    for resource in (chat, messages, responses, models, feedback, files, audit, memories, reembed, admin, rmm, health):
+    for resource in (chat, messages, responses, embeddings, models, feedback, files, audit, memories, reembed, admin, rmm, health):
         app.include_router(resource.router)
     app.router.routes.extend(mcp.routes)
     app.add_middleware(edge.Edge, service=service, max_file=settings.files.max_bytes)

@@ -7,11 +7,11 @@ import importlib.metadata
 import logging
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 
-from memory_store.embedders.base import Embedder
+from memory_store.embedders.base import Embedded, Embedder, EmbeddingStore
 from recollect.errors import EngineUnavailable
 from recollect.keys import KeyRing
 from recollect.log import LogWriter
@@ -201,6 +201,10 @@ class Service:
     def ready(self) -> bool:
         """Whether requests would be answered now, as `status` tells it with more."""
         return self.adapters.settled and self._memory_part().ready
+
+    async def embed(self, texts: Sequence[str]) -> Embedded | None:
+        """The vectors of texts in the space that is searched; None without an embedder. Raises EmbedderError."""
+        return await self._store.embed(texts) if isinstance(self._store, EmbeddingStore) else None
 
     async def status(self) -> Status:
         """Where the server stands."""

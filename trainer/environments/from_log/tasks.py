@@ -152,6 +152,8 @@ class _Made:
             raise Refused("another policy")
         if any(message.file_id for message in trajectory.request):
             raise Refused("its document is a file")
+        if trajectory.tools or not all(message.is_text for message in trajectory.request):
+            raise Refused("its client ran tools, or showed images")
         gold = gold_of(siblings, next_turn=self.use.next_turn)
         if any(trust in self.use.distrusted for item in siblings for _, trust in rests_on(item.trajectory)):
             raise Refused("rests on a memory that is not trusted")
