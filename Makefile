@@ -20,6 +20,10 @@ export PYTHONDONTWRITEBYTECODE :=
 	@scripts/setup peers
 	@touch $@
 
+.venvs/clients/.ready: scripts/setup $(wildcard requirements/clients/*)
+	@scripts/setup clients
+	@touch $@
+
 setup: .venv/.ready
 
 demo: .venv/.ready ## The whole loop on the bundled seed model, in one terminal
@@ -29,13 +33,13 @@ serve: .venv/.ready ## The server on the bundled seed model (or: make serve ARGS
 	$(BIN)/recollect serve $(ARGS)
 
 test: .venv/.ready .venvs/serve/.ready ## All tests, with small counts
-	$(BIN)/python -m pytest -m "not full" $(ARGS)
+	$(BIN)/python -m pytest -m "not full and not clients" $(ARGS)
 
 test-full: .venv/.ready .venvs/serve/.ready ## All tests, with the counts that take long
-	RECOLLECT_TEST_SCALE=20 $(BIN)/python -m pytest $(ARGS)
+	RECOLLECT_TEST_SCALE=20 $(BIN)/python -m pytest -m "not clients" $(ARGS)
 
-test-clients: .venv/.ready ## The real clients: openai, MCP
-	$(BIN)/python -m pytest tests/api $(ARGS)
+test-clients: .venv/.ready .venvs/clients/.ready ## Real clients: openai, anthropic, LangChain, Claude Code, Codex, MCP Inspector (needs node)
+	$(BIN)/python -m pytest -m clients tests/clients $(ARGS)
 
 check: .venv/.ready ## Lint, format, types, import direction
 	$(BIN)/ruff check .

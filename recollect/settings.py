@@ -57,10 +57,11 @@ class EngineSettings(Frozen):
     """Which language model answers.
 
     `kind` vllm: start vLLM as a child on `model` (hub id or local path). attach: vLLM servers that run already, at `urls`.
-    openai: any OpenAI-compatible server at `urls` (no token ids, so nothing is trained on it). none: memory only.
+    openai: any OpenAI-compatible server at `urls` (no token ids, so nothing is trained on it). scripted: no model, answers are found in
+    the memories of the prompt; to try clients with. none: memory only.
     """
 
-    kind: Literal["vllm", "attach", "openai", "none"] = "vllm"
+    kind: Literal["vllm", "attach", "openai", "scripted", "none"] = "vllm"
     model: str = ""
     """Empty: the bundled seed model."""
     urls: tuple[Annotated[str, AfterValidator(_http_url)], ...] = ()

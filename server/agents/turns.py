@@ -1,32 +1,11 @@
-"""The user's turns in a conversation: which text is the user's own, and where the last of it stands."""
+"""The user's turns in a conversation: where the last one stands, and what was said in it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from recollect.client_notes import own_words
 from recollect.messages import Message
-
-NOTES = (
-    "system-reminder",
-    "local-command-caveat",
-    "environment_context",
-    "user_instructions",
-    "permissions instructions",
-    "collaboration_mode",
-    "skills_instructions",
-    "turn_aborted",
-)
-"""Tags of what coding agents (Claude Code, Codex) put into a user's turn by themselves. The model reads it; it is nothing to remember."""
-_NOTE = re.compile("|".join(rf"<{tag}>.*?(?:</{tag}>|\Z)" for tag in NOTES), re.S)
-_INSTRUCTIONS = re.compile(r"\A# AGENTS\.md instructions\b.*?</INSTRUCTIONS>", re.S)
-
-
-def own_words(text: str) -> str:
-    """What the user said, without the notes of a client around it."""
-    if "<" not in text:
-        return text
-    return _INSTRUCTIONS.sub("", _NOTE.sub("", text)) if _NOTE.search(text) or _INSTRUCTIONS.search(text) else text
 
 
 def last_turn(conversation: Sequence[Message]) -> int | None:

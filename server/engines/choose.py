@@ -9,7 +9,9 @@ from recollect.errors import ConfigurationError
 from recollect.settings import EngineSettings
 from server.engines.base import Engine
 from server.engines.child import VllmChild
+from server.engines.from_memory import from_memory
 from server.engines.pool import EnginePool
+from server.engines.scripted import ScriptedEngine
 from server.engines.upstream import OpenAIUpstream
 from server.engines.vllm import VllmEngine
 
@@ -23,6 +25,8 @@ def open_engine(settings: EngineSettings, *, log_dir: Path, report: Callable[[st
             return EnginePool([_attached(url, settings) for url in settings.urls])
         case "openai":
             return _upstream(settings)
+        case "scripted":
+            return ScriptedEngine(answer=from_memory, window=None, piece_tokens=16)
         case "none":
             return None
 
