@@ -33,16 +33,17 @@ Part = tuple[float, float | None, str | None]
 R = TypeVar("R")
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, profile: str = "memory") -> None:
     """Serve MCP on standard input and output until input ends. Raises RecollectError if no server can be started."""
-    asyncio.run(run(settings))
+    asyncio.run(run(settings, profile=profile))
 
 
-async def run(settings: Settings, *, serve: Sequence[str] = SERVE) -> None:
+async def run(settings: Settings, *, profile: str = "memory", serve: Sequence[str] = SERVE) -> None:
     """What `main` does; `serve` is the command that starts a server."""
     timeout = httpx2.Timeout(CONNECT_TIMEOUT_S, read=settings.engine.request_timeout_s + CONNECT_TIMEOUT_S)
     async with httpx2.AsyncClient(timeout=timeout, trust_env=False) as http:
-        upstream = Upstream(settings, http, tuple(serve))
+        path = "/mcp" if profile == "memory" else f"/mcp/{profile}"
+        upstream = Upstream(settings, http, tuple(serve), path)
         async with upstream.connected() as client:
             server = proxy(upstream, client)
         async with stdio_server() as (incoming, outgoing):
@@ -56,6 +57,7 @@ class Upstream:
     settings: Settings
     http: httpx2.AsyncClient
     serve: Sequence[str]
+    path: str = "/mcp"
 
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[Client]:
@@ -93,7 +95,7 @@ class Upstream:
         # A server that was started anew has another token.
         if key := os.environ.get(API_KEY) or server.token:
             self.http.headers["authorization"] = f"Bearer {key}"
-        return Client(streamable_http_client(f"{server.url}/mcp", http_client=self.http, terminate_on_close=False), cache=None)
+        return Client(streamable_http_client(f"{server.url}{self.path}", http_client=self.http, terminate_on_close=False), cache=None)
 
 
 def proxy(upstream: Upstream, client: Client) -> Server[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,12 +25,24 @@ def serve(ctx: typer.Context, overrides: Overrides = None) -> None:
     run(settings)
 
 
-def mcp(ctx: typer.Context, overrides: Overrides = None) -> None:
+class McpProfile(StrEnum):
+    """Which tools are offered: on memories, on long documents, or all (where mcp.all is set)."""
+
+    memory = "memory"
+    documents = "documents"
+    all = "all"
+
+
+def mcp(
+    ctx: typer.Context,
+    overrides: Overrides = None,
+    profile: Annotated[McpProfile, typer.Option(help="Which tools: on memories, on long documents, or all.")] = McpProfile.memory,
+) -> None:
     """MCP over stdio, for editors and coding agents: passed on to the running server, which is started if none runs."""
     settings = _settings(ctx, overrides)
     from clients.mcp_stdio import main
 
-    main(settings)
+    main(settings, profile.value)
 
 
 def status(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:

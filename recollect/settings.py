@@ -87,6 +87,13 @@ class EngineSettings(Frozen):
         return self.model or str(SEED_MODEL)
 
 
+class McpSettings(Frozen):
+    """MCP at `/mcp` and `/mcp/<profile>`."""
+
+    all: bool = False
+    """Whether every tool is offered together at `/mcp/all`: more text than models like to read."""
+
+
 class EmbedderSettings(Frozen):
     """How texts become vectors. auto: a MiniLM installed or exported under the home, else full text only, with a warning."""
 
@@ -207,6 +214,7 @@ class Settings(Frozen):
     memory: MemorySettings = MemorySettings()
     embedder: EmbedderSettings = EmbedderSettings()
     agents: AgentSettings = AgentSettings()
+    mcp: McpSettings = McpSettings()
     files: FileSettings = FileSettings()
     log: LogSettings = LogSettings()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -49,7 +49,9 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         await service.start()
         try:
-            async with mcp.session_manager.run():
+            async with AsyncExitStack() as managers:
+                for manager in mcp.session_managers:
+                    await managers.enter_async_context(manager.run())
                 yield
         finally:
             await service.close()

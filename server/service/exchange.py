@@ -68,6 +68,7 @@ class Exchange:
         self._events: asyncio.Queue[StreamEvent | BaseException | None] = asyncio.Queue()
         self._first = asyncio.Event()
         self._failure: BaseException | None = None
+        self._failed: str | None = None
         self._reason: RecollectError | None = None
         self._answered = False
         self._delivered = asyncio.Event()
@@ -106,6 +107,11 @@ class Exchange:
                 for memory in step.retrieved:
                     found.setdefault(memory.id, memory)
         return list(found.values())
+
+    @property
+    def failure(self) -> str | None:
+        """What it failed with, as the log tells it; None if it did not, or goes on."""
+        return self._failed
 
     @property
     def answer(self) -> str:
@@ -204,6 +210,7 @@ class Exchange:
         self._first.set()
 
     async def _log_failure(self, error: str) -> None:
+        self._failed = error
         try:
             await self._log_trajectory(error)
         except (RecollectError, OSError) as exc:

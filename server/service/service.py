@@ -36,6 +36,7 @@ from server.service.known import KnownTrajectories
 from server.service.memories import Memories
 from server.service.no_engine import NoEngine
 from server.service.opening import StoreOpener
+from server.service.readings import Readings
 from server.service.reflect import Reflecting
 from server.service.sessions import OpenSession, Sessions
 from server.service.spending import Budget, Spending
@@ -74,7 +75,7 @@ class Status(Frozen):
 
 
 class Service:
-    """The use cases, by resource: `chat`, `memories`, `files`, `feedback`, `reflecting`, `adapters`.
+    """The use cases, by resource: `chat`, `memories`, `files`, `readings`, `feedback`, `reflecting`, `adapters`.
 
     Between `start` and `close` it serves.
     """
@@ -141,6 +142,7 @@ class Service:
             limits=self.limits,
             at_end=lambda agent: self.reflecting.at_end(agent),
         )
+        self.readings = Readings(self.chat, known)
         self.reflecting = Reflecting(self._models, self.engine, self._store, self._log, self.adapters, known, self.spending)
         self.memories = Memories(self._store, self.chat.pending)
         self.forgetting = Forgetting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from recollect.errors import EngineUnavailable
@@ -18,14 +19,19 @@ from server.engines.scripted import ScriptedEngine
 from tests.api.conftest import Served, serving
 from tests.api.live import listening
 
-TOOLS = ["search_memories", "add_memory", "delete_memory", "ask_agent", "get_status"]
+TOOLS = ["search_memories", "add_memory", "get_memory", "update_memory", "delete_memory", "ask_agent", "send_feedback", "get_status"]
+READ_ONLY = {"search_memories", "get_memory", "get_status", "get_reading", "list_documents"}
+DESTRUCTIVE = {"update_memory", "delete_memory", "delete_document"}
+TOKENS, CHARACTERS_A_TOKEN = 2_500, 3.5
 
 
 @asynccontextmanager
-async def connected(tmp_path: Path, *, prefix: str = "", **sections: dict[str, Any]) -> AsyncGenerator[tuple[Client, Served]]:
-    async with listening(tmp_path / "home", ScriptedEngine(), **sections) as served:
+async def connected(
+    tmp_path: Path, *, prefix: str = "", path: str = "", engine: ScriptedEngine | None = None, **sections: dict[str, Any]
+) -> AsyncGenerator[tuple[Client, Served]]:
+    async with listening(tmp_path / "home", engine or ScriptedEngine(), **sections) as served:
         url = str(served.http.base_url).rstrip("/")
-        async with Client(f"{url}{prefix}/mcp") as client:
+        async with Client(f"{url}{prefix}/mcp{path}") as client:
             yield client, served
 
 
@@ -42,10 +48,15 @@ async def refusal(client: Client, tool: str, **arguments: Any) -> str:
     return "".join(getattr(part, "text", "") for part in result.content)
 
 
-async def test_the_tools_are_annotated_structured_and_short(tmp_path: Path) -> None:
-    async with connected(tmp_path) as (client, _):
+@pytest.mark.parametrize("profile", ["memory", "documents"])
+async def test_the_tools_of_a_profile_are_annotated_structured_and_short(tmp_path: Path, profile: str) -> None:
+    path = "" if profile == "memory" else f"/{profile}"
+    async with connected(tmp_path, path=path) as (client, _):
         tools = (await client.list_tools()).tools
-        assert [tool.name for tool in tools] == TOOLS
+        names = {tool.name for tool in tools}
+        assert len(tools) <= 10
+        if profile == "memory":
+            assert [tool.name for tool in tools] == TOOLS
         for tool in tools:
             assert tool.title
             assert tool.description
@@ -54,10 +65,107 @@ async def test_the_tools_are_annotated_structured_and_short(tmp_path: Path) -> N
             assert hints is not None
             assert hints.open_world_hint is False
             assert None not in (hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.title)
-        assert {tool.name for tool in tools if tool.annotations and tool.annotations.read_only_hint} == {"search_memories", "get_status"}
-        assert {tool.name for tool in tools if tool.annotations and tool.annotations.destructive_hint} == {"delete_memory"}
-        text = json.dumps([tool.model_dump(mode="json", exclude_none=True) for tool in tools])
-        assert len(text) / 4 < 2_500, "more than 2,500 tokens, at four characters each"
+        assert {tool.name for tool in tools if tool.annotations and tool.annotations.read_only_hint} == READ_ONLY & names
+        assert {tool.name for tool in tools if tool.annotations and tool.annotations.destructive_hint} == DESTRUCTIVE & names
+        sent = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools]
+        assert len(json.dumps(sent, separators=(",", ":"))) / CHARACTERS_A_TOKEN < TOKENS
+
+
+async def test_all_tools_together_are_offered_only_where_that_is_set(tmp_path: Path) -> None:
+    async with connected(tmp_path, path="/all", mcp={"all": True}) as (client, _):
+        assert {"search_memories", "read_document"} <= {tool.name for tool in (await client.list_tools()).tools}
+    async with serving(tmp_path / "other") as served:
+        assert (await served.http.post("/mcp/all", json={})).status_code == 404
+
+
+async def test_a_memory_is_looked_at_and_changed(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (client, served):
+        added = await call(client, "add_memory", text="Ada plays the cello.")
+        changed = await call(client, "update_memory", id=added["id"], text="Ada plays the viola.", tags=["music"])
+        assert changed["text"] == "Ada plays the viola."
+        got = await call(client, "get_memory", id=added["id"])
+        assert (got["text"], got["tags"], got["versions"], got["trust"]) == ("Ada plays the viola.", ["music"], 2, "user")
+        await call(client, "update_memory", id=added["id"], tags=[])
+        again = await call(client, "get_memory", id=added["id"])
+        assert (again["text"], again["tags"]) == ("Ada plays the viola.", [])
+        assert "give text or tags" in await refusal(client, "update_memory", id=added["id"])
+        assert "no memory 'nothing'" in await refusal(client, "get_memory", id="nothing")
+        assert (await served.http.get("/v1/memories")).json()["data"][0]["provenance"]["channel"] == "mcp"
+
+
+async def test_feedback_on_an_answer_is_logged(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (client, served):
+        answered = await call(client, "ask_agent", question="What is two and two?")
+        await call(client, "send_feedback", trajectory_id=answered["trajectory_id"], label="down", correction="Four.")
+        [logged] = await served.logged()
+        assert [(feedback.label, feedback.correction) for feedback in logged.feedback] == [("down", "Four.")]
+        assert "give label, correction or comment" in await refusal(client, "send_feedback", trajectory_id=answered["trajectory_id"])
+        assert "no trajectory" in await refusal(client, "send_feedback", trajectory_id="0" * 32, label="up")
+
+
+async def test_a_document_is_read_by_parts_begun_and_asked_about(tmp_path: Path) -> None:
+    engine = ScriptedEngine(answer=lambda call: "\\boxed{Rex}")
+    async with connected(tmp_path, path="/documents", engine=engine) as (client, served):
+        document = await call(client, "add_document", text="The dog is called Rex. " * 2_000, filename="dog.txt")
+        assert [one["filename"] for one in (await call(client, "list_documents"))["documents"]] == ["dog.txt"]
+        engine.trouble.hold = asyncio.Event()
+        begun = await call(client, "read_document", question="What is the dog called?", file_id=document["file_id"], wait_s=0.0)
+        assert (begun["status"], begun["answer"]) == ("running", None)
+        waiting = await call(client, "get_reading", reading_id=begun["reading_id"], wait_s=0.1)
+        assert waiting["status"] == "running"
+        engine.trouble.hold.set()
+        done = await call(client, "get_reading", reading_id=begun["reading_id"], wait_s=30.0)
+        assert done["status"] == "done"
+        assert "Rex" in done["answer"]
+        assert done["sections_read"] > 1
+        [logged] = await served.logged()
+        assert logged.trajectory.id == begun["reading_id"]
+        # Another process knows it from the log alone.
+        served.service.readings._begun.clear()  # pyright: ignore[reportPrivateUsage]
+        assert await call(client, "get_reading", reading_id=begun["reading_id"]) == done
+        assert "no reading" in await refusal(client, "get_reading", reading_id=begun["reading_id"], namespace="bob")
+        assert (await call(client, "delete_document", file_id=document["file_id"]))["deleted"] is True
+        assert "no file" in await refusal(client, "read_document", question="?", file_id=document["file_id"])
+
+
+async def test_a_reading_is_cancelled_or_fails_and_says_so(tmp_path: Path) -> None:
+    engine = ScriptedEngine()
+    async with connected(tmp_path, path="/documents", engine=engine) as (client, _):
+        engine.trouble.hold = asyncio.Event()
+        begun = await call(client, "read_document", question="What?", text="A short text.", wait_s=0.0)
+        cancelled = await call(client, "cancel_reading", reading_id=begun["reading_id"])
+        assert cancelled["status"] == "cancelled"
+        engine.trouble.hold = None
+        engine.trouble.fail = EngineUnavailable("the engine is away")
+        failed = await call(client, "read_document", question="What?", text="A short text.", wait_s=10.0)
+        assert (failed["status"], failed["error"]) == ("failed", "EngineUnavailable: the engine is away")
+        assert "one of them" in await refusal(client, "read_document", question="What?")
+
+
+async def test_resources_are_a_memory_a_profile_and_the_status(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (client, _):
+        added = await call(client, "add_memory", text="Ada plays the cello.")
+
+        async def read(uri: str) -> dict[str, Any]:
+            [content] = (await client.read_resource(uri)).contents
+            return json.loads(getattr(content, "text", ""))
+
+        assert (await read("recollect://status"))["ready"] is True
+        assert (await read(f"recollect://memories/{added['id']}"))["text"] == "Ada plays the cello."
+        profile = await read("recollect://profiles/me")
+        assert (profile["namespace"], profile["memories"], profile["kinds"]) == ("user/default", 1, {"semantic": 1})
+        assert (await read("recollect://profiles/bob"))["memories"] == 0
+        with pytest.raises(MCPError, match="no memory 'nothing'"):
+            await read("recollect://memories/nothing")
+        templates = (await client.list_resource_templates()).resource_templates
+        assert {template.uri_template for template in templates} == {"recollect://memories/{id}", "recollect://profiles/{namespace}"}
+
+
+async def test_prompts_begin_a_recall_and_an_end_of_session(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (client, _):
+        assert [prompt.name for prompt in (await client.list_prompts()).prompts] == ["recall", "remember_session"]
+        got = await client.get_prompt("recall", {"topic": "the deploy"})
+        assert "search_memories for: the deploy" in getattr(got.messages[0].content, "text", "")
 
 
 async def test_an_agent_that_rewrites_memory_is_announced_as_destructive(tmp_path: Path) -> None:
