@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 
 @asynccontextmanager
-async def listening(app: FastAPI) -> AsyncGenerator[str]:
+async def listening(app: Starlette) -> AsyncGenerator[str]:
     """Serve the application until the block ends; yields its URL once it is up. Raises RuntimeError if it did not come up."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:  # as `recollect serve` does it
         listener.bind(("127.0.0.1", 0))

@@ -42,7 +42,7 @@ async def run(settings: Settings, *, profile: str = "memory", serve: Sequence[st
     """What `main` does; `serve` is the command that starts a server."""
     timeout = httpx2.Timeout(CONNECT_TIMEOUT_S, read=settings.engine.request_timeout_s + CONNECT_TIMEOUT_S)
     async with httpx2.AsyncClient(timeout=timeout, trust_env=False) as http:
-        path = "/mcp" if profile == "memory" else f"/mcp/{profile}"
+        path = "/mcp" if profile == "memory" else f"/{profile}/mcp"
         upstream = Upstream(settings, http, tuple(serve), path)
         async with upstream.connected() as client:
             server = proxy(upstream, client)

@@ -88,10 +88,10 @@ class EngineSettings(Frozen):
 
 
 class McpSettings(Frozen):
-    """MCP at `/mcp` and `/mcp/<profile>`."""
+    """MCP at `/mcp` and `/<profile>/mcp`."""
 
     all: bool = False
-    """Whether every tool is offered together at `/mcp/all`: more text than models like to read."""
+    """Whether every tool is offered together at `/all/mcp`: more text than models like to read."""
 
 
 class EmbedderSettings(Frozen):

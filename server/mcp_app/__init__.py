@@ -1,7 +1,7 @@
 """MCP over the service: memories and agents as tools for models. Stateless, so that nothing is lost with a session.
 
 A profile is an MCP server of its own, so that a client's model reads the text of few tools: `memory` at `/mcp`, `documents` at
-`/mcp/documents`, and `all` at `/mcp/all` where the settings allow it.
+`/documents/mcp`, and `all` at `/all/mcp` where the settings allow it. Paths end with `/mcp` because some clients want that.
 """
 
 from __future__ import annotations
@@ -53,10 +53,15 @@ class McpApp(NamedTuple):
     session_managers: Sequence[StreamableHTTPSessionManager]
 
 
+def path_of(profile: str) -> str:
+    """Where a profile is served."""
+    return PATH if profile == "memory" else f"/{profile}{PATH}"
+
+
 def build_mcp(service: Service) -> McpApp:
     """The MCP servers over `service`, a profile each."""
     names = [name for name in PROFILES if name != "all" or service.settings.mcp.all]
-    built = [_server(service, PROFILES[name], PATH if name == "memory" else f"{PATH}/{name}") for name in names]
+    built = [_server(service, PROFILES[name], path_of(name)) for name in names]
     return McpApp([route for app in built for route in app.routes], [manager for app in built for manager in app.session_managers])
 
 

@@ -28,7 +28,7 @@ MAX_BODY = 32 * 2**20
 FORM_BYTES = 64 * 2**10
 """What the form around an uploaded file may have."""
 UPLOADS = "/v1/files"
-_NAMESPACED = re.compile(r"/ns/(?P<namespace>.+?)(?P<path>/(?:v1(?:/.*)?|mcp(?:/[a-z]+)?/?))")
+_NAMESPACED = re.compile(r"/ns/(?P<namespace>.+?)(?P<path>/(?:v1(?:/.*)?|(?:(?:documents|delegate|all)/)?mcp/?))")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LOCAL_HOST = re.compile(r"(?:127(?:\.\d{1,3}){3}|localhost|\[::1\])(?::\d+)?", re.I)
 

@@ -31,7 +31,7 @@ async def connected(
 ) -> AsyncGenerator[tuple[Client, Served]]:
     async with listening(tmp_path / "home", engine or ScriptedEngine(), **sections) as served:
         url = str(served.http.base_url).rstrip("/")
-        async with Client(f"{url}{prefix}/mcp{path}") as client:
+        async with Client(f"{url}{prefix}{path}/mcp") as client:
             yield client, served
 
 
@@ -75,7 +75,7 @@ async def test_all_tools_together_are_offered_only_where_that_is_set(tmp_path: P
     async with connected(tmp_path, path="/all", mcp={"all": True}) as (client, _):
         assert {"search_memories", "read_document"} <= {tool.name for tool in (await client.list_tools()).tools}
     async with serving(tmp_path / "other") as served:
-        assert (await served.http.post("/mcp/all", json={})).status_code == 404
+        assert (await served.http.post("/all/mcp", json={})).status_code == 404
 
 
 async def test_a_memory_is_looked_at_and_changed(tmp_path: Path) -> None:
