@@ -27,7 +27,7 @@ class Place:
     home: Path
     folder: Path
 
-    async def run(self, *command: str | Path, **env: str) -> str:
+    async def run(self, *command: str | Path, env: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S) -> str:
         """What a client's command prints, run in a folder and with a home directory of its own. Fails if it fails."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
@@ -35,12 +35,12 @@ class Place:
         process = await asyncio.create_subprocess_exec(
             *map(str, command),
             cwd=self.folder,
-            env={**kept, "HOME": str(home), **env},
+            env={**kept, "HOME": str(home), **(env or {})},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, errors = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+        out, errors = await asyncio.wait_for(process.communicate(), timeout_s)
         assert process.returncode == 0, f"{out.decode()[-3000:]}\n{errors.decode()[-3000:]}"
         return out.decode()
 

@@ -25,7 +25,7 @@ async def _claude(place: Place, text: str, *more: str | Path, model: str) -> str
         "ANTHROPIC_SMALL_FAST_MODEL": "scripted",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     }
-    return await place.run(NODE / "claude", "-p", text, *more, **env)
+    return await place.run(NODE / "claude", "-p", text, *more, env=env)
 
 
 async def test_claude_code_as_a_model_client(place: Place) -> None:
@@ -71,7 +71,7 @@ default_tools_approval_mode = "approve"
 
 async def _codex(place: Place, text: str) -> str:
     more = {"CODEX_HOME": str(place.folder / "codex"), "RECOLLECT_API_KEY": "none"}
-    return await place.run(NODE / "codex", "exec", "--skip-git-repo-check", text, **more)
+    return await place.run(NODE / "codex", "exec", "--skip-git-repo-check", text, env=more)
 
 
 def _configure(place: Place, *sections: str, model: str) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import httpx2
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from recollect.keys import KeyRing
@@ -19,6 +22,7 @@ from tests.api.conftest import BASE, Served, serving, until
 SCALE = int(os.environ.get("RECOLLECT_TEST_SCALE", "1"))
 TENANTS = [f"tenant{number}" for number in range(10)]
 OPERATIONS = 500 * SCALE
+MCP_SHARE = 0.3
 NAMESPACES = ("user/default", "user/ada", "team/red")
 
 
@@ -79,6 +83,10 @@ async def _ask(served: Served, rng: random.Random, caller: _Tenant, victim: _Ten
         ("POST", "/v1/memories/forget", {"id": memory}),
         ("POST", "/v1/chat/completions", {"model": "memory", "messages": said, **claimed}),
         ("POST", "/v1/chat/completions", {"model": "reader", "messages": read, **claimed}),
+        ("POST", "/v1/messages", {"model": "memory", "max_tokens": 99, "messages": said, "metadata": {"user_id": victim.name}}),
+        ("POST", "/v1/responses", {"model": "memory", "input": said, **claimed}),
+        ("POST", "/v1/responses", {"model": "memory", "input": said, "previous_response_id": f"resp_{trajectory}", **claimed}),
+        ("POST", "/v1/embeddings", {"model": "default", "input": "secret"}),
         ("POST", "/v1/feedback", {"id": trajectory, "correction": "gone"}),
         ("GET", "/v1/files", None),
         ("GET", f"/v1/files/{file}", None),
@@ -91,16 +99,58 @@ async def _ask(served: Served, rng: random.Random, caller: _Tenant, victim: _Ten
     return await served.http.request(method, f"{prefix}{path}", headers=headers, json=body)
 
 
+def _call(rng: random.Random, victim: _Tenant) -> tuple[str, dict[str, Any]]:
+    """One call of a tool, or a resource, that is after something of the victim."""
+    namespace = rng.choice([*NAMESPACES, victim.name, f"tenant/{victim.name}", None])
+    memory, trajectory, file = rng.choice(victim.memories), rng.choice(victim.trajectories), rng.choice(victim.files)
+    said = "What is the secret?"
+    return rng.choice(
+        [
+            ("search_memories", {"query": "secret canary", "namespace": namespace}),
+            ("get_memory", {"id": memory, "namespace": namespace}),
+            ("update_memory", {"id": memory, "text": "gone", "namespace": namespace}),
+            ("delete_memory", {"id": memory, "namespace": namespace}),
+            ("ask_agent", {"question": said, "namespace": namespace, "session": victim.name}),
+            ("send_feedback", {"trajectory_id": trajectory, "correction": "gone"}),
+            ("get_status", {}),
+            ("list_documents", {}),
+            ("read_document", {"question": said, "file_id": file}),
+            ("get_reading", {"reading_id": trajectory, "namespace": namespace, "wait_s": 0.0}),
+            ("cancel_reading", {"reading_id": trajectory, "namespace": namespace}),
+            ("delete_document", {"file_id": file}),
+            ("recollect://memories/", {"id": memory}),
+            ("recollect://profiles/", {"id": quote(namespace or "me", safe="")}),
+        ]
+    )
+
+
+async def _told(client: Client, tool: str, arguments: dict[str, Any]) -> str:
+    try:
+        if tool.startswith("recollect:"):
+            return str(await client.read_resource(f"{tool}{arguments['id']}"))
+        return str(await client.call_tool(tool, arguments))
+    except MCPError as exc:
+        return str(exc)
+
+
 async def test_nothing_of_another_tenant_is_read_or_changed_whatever_a_request_claims(tmp_path: Path) -> None:
     rng = random.Random(SCALE)
-    async with serving(tmp_path) as served:
+    async with AsyncExitStack() as stack:
+        served = await stack.enter_async_context(serving(tmp_path, mcp={"all": True}))
         tenants = [_Tenant(served, name) for name in TENANTS]
         for tenant in tenants:
             await _settle(served, tenant)
         await until(lambda: len(served.service.chat.pending) == 0)
+        clients = {tenant.name: await stack.enter_async_context(_mcp(served, tenant, "/all/mcp")) for tenant in tenants}
         statuses: set[int] = set()
         for _ in range(OPERATIONS):
             caller, victim = rng.sample(tenants, 2)
+            if rng.random() < MCP_SHARE:
+                tool, arguments = _call(rng, victim)
+                told = await _told(clients[caller.name], tool, arguments)
+                leaked = [one.canary for one in tenants if one is not caller and one.canary in told]
+                assert not leaked, (tool, arguments, leaked)
+                continue
             answer = await _ask(served, rng, caller, victim)
             # what the caller itself asked for may be repeated
             others = [one.canary for one in tenants if one is not caller and one.canary not in answer.request.content.decode()]
@@ -125,12 +175,18 @@ async def _is_whole(served: Served, tenant: _Tenant) -> None:
     assert (await served.service.memories.seq(Namespace.parse("user/ada", tenant=tenant.name))) > 0
 
 
+@asynccontextmanager
+async def _mcp(served: Served, tenant: _Tenant, path: str) -> AsyncGenerator[Client]:
+    http = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=served.app), base_url=BASE, headers=tenant.headers)
+    async with http, Client(streamable_http_client(f"{BASE}{path}", http_client=http, terminate_on_close=False)) as client:
+        yield client
+
+
 async def test_mcp_tools_reach_the_keys_tenant_alone(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         ours, theirs = _Tenant(served, "ours"), _Tenant(served, "theirs")
         await _settle(served, theirs)
-        http = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=served.app), base_url=BASE, headers=ours.headers)
-        async with http, Client(streamable_http_client(f"{BASE}/mcp", http_client=http, terminate_on_close=False)) as client:
+        async with _mcp(served, ours, "/mcp") as client:
             for namespace in (*NAMESPACES, "theirs", "tenant/theirs", None):
                 found = await client.call_tool("search_memories", {"query": "secret canary", "namespace": namespace})
                 assert not found.is_error
