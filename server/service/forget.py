@@ -42,6 +42,7 @@ PLACES = {
     "logs": "the engine's log; it is started so that it logs no prompt",
     "usage.json": "counts of model calls",
     "keys": "hashes of API keys with the names that they were given, and counts of tokens",
+    "connected.json": "what connect changed in the files of clients",
     "server.json": "where the server listens, and what its owner's commands ask it with",
     "server.lock": "nothing",
     "train.lock": "nothing",

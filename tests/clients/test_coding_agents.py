@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import NODE, Place
+from tests.clients.conftest import NODE, ROOT, Place
 
 pytestmark = pytest.mark.clients
 FACT, QUESTION = "The deploy key lives in vault nine.", "Where does the deploy key live?"
@@ -94,3 +94,28 @@ async def test_codex_with_our_tools(place: Place, transport: str) -> None:
     await _codex(place, FACT)
     assert await place.memories() == [FACT]
     assert FACT in await _codex(place, QUESTION)
+
+
+async def _connected(place: Place, client: str, *more: str, **env: str) -> str:
+    command = (sys.executable, "-m", "recollect", "--home", str(place.home), "connect", client, "--model", "memory", *more)
+    return await place.run(*command, env={"PYTHONPATH": str(ROOT), **env})
+
+
+async def test_claude_code_as_connect_sets_it_up(place: Place) -> None:
+    told = await _connected(place, "claude-code", "--user")
+    assert "8 tools over stdio" in told
+    assert "models at" in told
+    quiet = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
+    listed = await place.run(NODE / "claude", "mcp", "list", env=quiet)
+    assert "recollect" in listed
+    assert "Connected" in listed
+    await place.run(NODE / "claude", "-p", FACT, env=quiet)
+    assert FACT in await place.run(NODE / "claude", "-p", QUESTION, env=quiet)
+
+
+async def test_codex_as_connect_sets_it_up(place: Place) -> None:
+    env = {"CODEX_HOME": str(place.folder / "codex"), "RECOLLECT_API_KEY": "none"}
+    assert "8 tools over stdio" in await _connected(place, "codex", **env)
+    run = (NODE / "codex", "exec", "--skip-git-repo-check")
+    await place.run(*run, FACT, env=env)
+    assert FACT in await place.run(*run, QUESTION, env=env)
