@@ -50,7 +50,8 @@ def serve(settings: Settings) -> None:
             lifespan="on",
             http=parser,
         )
-        asyncio.run(_serve(_Server(config), listener, app.state.service))
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:  # uvloop's, where it is installed
+            runner.run(_serve(_Server(config), listener, app.state.service))
 
 
 class _Server(uvicorn.Server):

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
+from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from server.service import Exchange
@@ -27,6 +28,9 @@ class Whole(JSONResponse):
     def __init__(self, exchange: Exchange, content: dict[str, Any], headers: Mapping[str, str] | None = None) -> None:
         super().__init__(content, headers={**_headers(exchange), **(headers or {})})
         self._exchange = exchange
+
+    def render(self, content: Any) -> bytes:
+        return to_json(content)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -52,7 +56,8 @@ class Events(Response):
             async with abandoned_when_gone(self._exchange, receive):
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 async for data in self._events:
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                    if data:
+                        await send({"type": "http.response.body", "body": data, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._exchange.abandon()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Any
+
+from pydantic_core import to_json
 
 from recollect.trajectory import Usage
 from server.agents.base import StreamEvent
@@ -55,17 +56,19 @@ class Streamed:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """`data:` lines with their blank line. A failure is an error event, and then there is no `[DONE]`."""
         try:
-            async for event in self._exchange:
-                if event.text or event.calls or event.told or event.index not in self._begun:
-                    yield self._delta(event)
-                if event.finish_reason:
-                    self._reasons[event.index] = event.finish_reason
+            async for events in self._exchange.batches():
+                yield b"".join(self._told(event) for event in events)
         except Exception as exc:  # noqa: BLE001
             # The boundary of a stream whose status has gone out: the error can only be told as an event.
             yield _data(body_of(exc))
             return
-        for data in self._end():
-            yield data
+        yield b"".join(self._end())
+
+    def _told(self, event: StreamEvent) -> bytes:
+        if event.finish_reason:
+            self._reasons[event.index] = event.finish_reason
+        said = event.text or event.calls or event.told or event.index not in self._begun
+        return self._delta(event) if said else b""
 
     def _delta(self, event: StreamEvent) -> bytes:
         delta: dict[str, Any] = {"tool_calls": [_piece(piece) for piece in event.calls]} if event.calls else {}
@@ -114,4 +117,4 @@ def _usage(usage: Usage) -> dict[str, int]:
 
 
 def _data(content: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + to_json(content) + b"\n\n"

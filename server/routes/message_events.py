@@ -6,6 +6,8 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
+from pydantic_core import to_json
+
 from recollect.tools import ToolCall
 from recollect.trajectory import Usage
 from server.agents.base import StreamEvent
@@ -48,10 +50,8 @@ class MessageEvents:
         }
         yield _event("message_start", {"message": start})
         try:
-            async for event in self._exchange:
-                if event.index == 0:
-                    for data in self._told(event):
-                        yield data
+            async for events in self._exchange.batches():
+                yield b"".join(data for event in events if event.index == 0 for data in self._told(event))
         except Exception as exc:  # noqa: BLE001
             # The boundary of a stream whose status has gone out: the error can only be told as an event.
             yield _event("error", shaped(body_of(exc), MESSAGES))
@@ -123,5 +123,4 @@ def _input(call: ToolCall) -> dict[str, Any]:
 
 
 def _event(name: str, content: dict[str, Any]) -> bytes:
-    data = json.dumps({"type": name, **content}, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {name}\ndata: {data}\n\n".encode()
+    return f"event: {name}\ndata: ".encode() + to_json({"type": name, **content}) + b"\n\n"

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_json
+
 from recollect.tools import ToolCall
 from recollect.trajectory import Usage
 from server.agents.base import StreamEvent
@@ -55,10 +57,8 @@ class ResponseEvents:
         yield self._event("response.created", response=begun)
         yield self._event("response.in_progress", response=begun)
         try:
-            async for event in self._exchange:
-                if event.index == 0:
-                    for data in self._told(event):
-                        yield data
+            async for events in self._exchange.batches():
+                yield b"".join(data for event in events if event.index == 0 for data in self._told(event))
         except Exception as exc:  # noqa: BLE001
             # The boundary of a stream whose status has gone out: the error can only be told as an event.
             error = body_of(exc)["error"]
@@ -155,8 +155,7 @@ class ResponseEvents:
 
     def _event(self, name: str, /, **content: Any) -> bytes:
         self._number += 1
-        data = json.dumps({"type": name, "sequence_number": self._number, **content}, ensure_ascii=False, separators=(",", ":"))
-        return f"event: {name}\ndata: {data}\n\n".encode()
+        return f"event: {name}\ndata: ".encode() + to_json({"type": name, "sequence_number": self._number, **content}) + b"\n\n"
 
 
 def _ended(exchange: Exchange, asked: Asked, created: int, output: list[Json], finish: str | None) -> Json:

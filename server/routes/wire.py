@@ -95,7 +95,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """The service of the application."""
     return request.app.state.service
 
@@ -136,7 +136,7 @@ def namespace_of(request: Request, named: str | None, user: str | None = None) -
     return asked if claimed == Namespace(tenant=identity.tenant) else claimed
 
 
-def only_known_query(request: Request) -> None:
+async def only_known_query(request: Request) -> None:
     """Refuse a query parameter that the route does not read: it would change nothing, and say nothing. Raises InvalidRequest."""
     known: list[str] = [field.alias for field in request.scope["route"].dependant.query_params]
     for name in request.query_params:

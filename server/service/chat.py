@@ -122,7 +122,8 @@ class Chat:
         self._check_abilities(request, agent)
         self._check_disk()
         await self.pending.settle(request.identity.namespace, timeout_s=PENDING_WAIT_S)
-        seq = await self._store.seq(request.identity.namespace)
+        # Without memory nothing of the answer depends on its state.
+        seq = await self._store.seq(request.identity.namespace) if request.use_memory else None
         if request.use_memory and self._at_end(agent):
             await self._sessions.touch(request.identity.namespace, request.session, agent.id, done=request.session_done)
         pins = self._adapters.pin(agent.aliases, request.identity.tenant)

@@ -31,6 +31,8 @@ from server.service.spending import Spending, Spent, by_role
 
 logger = logging.getLogger(__name__)
 
+_PAUSE = object()
+"""No event is there yet."""
 CLIENT_GONE = "ClientDisconnected: the client went away before the end of the answer"
 
 
@@ -45,7 +47,7 @@ class Exchange:
         context: AgentContext,
         session: str,
         instructed: bool,
-        seq_before: int,
+        seq_before: int | None,
         log: LogWriter,
         pending: PendingWrites,
         pins: Pins,
@@ -134,10 +136,25 @@ class Exchange:
 
     async def __aiter__(self) -> AsyncIterator[StreamEvent]:
         """The events. Raises what the agent, the store or the log failed with. Ends after everything promised is durable."""
-        while (event := await self._events.get()) is not None:
+        async for events in self.batches():
+            for event in events:
+                yield event
+
+    async def batches(self) -> AsyncIterator[list[StreamEvent]]:
+        """The same, those together that came together: what is sent in one piece costs one write to the client instead of many."""
+        batch: list[StreamEvent] = []
+        while True:
+            event = await self._events.get() if not batch or not self._events.empty() else _PAUSE
+            if isinstance(event, StreamEvent):
+                batch.append(event)
+                continue
+            if batch:
+                yield batch
+                batch = []
+            if event is None:
+                return
             if isinstance(event, BaseException):
                 raise event
-            yield event
 
     def abandon(self) -> None:
         """The client is gone: stop generating. The trajectory is logged with that error. A whole answer is kept as if it had been read."""
@@ -161,8 +178,9 @@ class Exchange:
         remembers = False
         try:
             await self._answer()
-            remembers = True
-            self._pending.add(self._context.namespace, self._remember())
+            remembers = self._request.use_memory
+            if remembers:
+                self._pending.add(self._context.namespace, self._remember())
             self._put(None)
         except asyncio.CancelledError:
             reason = self._reason or RecollectError(CLIENT_GONE)
@@ -181,6 +199,8 @@ class Exchange:
             if not remembers:
                 self._pins.release()
             self._on_end()
+            if not remembers:
+                await self._save_spent()
 
     async def _answer(self) -> None:
         async for event in self.agent.run(self._request, self._context):
@@ -231,7 +251,7 @@ class Exchange:
             instructed=self._instructed,
             answer=self.answer,
             answer_calls=self._calls,
-            memory_seq_before={str(ctx.namespace): self._seq_before},
+            memory_seq_before={} if self._seq_before is None else {str(ctx.namespace): self._seq_before},
             steps=list(ctx.recorder.steps),
             error=error,
             trainable=ctx.engine.exact and ctx.recorder.whole,
@@ -261,6 +281,9 @@ class Exchange:
 
     async def _count(self, late: list[Step]) -> None:
         self._spending.add(self.agent.id, late, after_answer=True)
+        await self._save_spent()
+
+    async def _save_spent(self) -> None:
         try:
             await self._spending.save()
         except OSError as exc:  # the count is kept in this process, and written with the next one
