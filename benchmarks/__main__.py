@@ -28,6 +28,7 @@ from benchmarks import (
     reranking,
     rollout,
     search,
+    serving,
     trajectory_log,
     writes,
 )
@@ -51,6 +52,7 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
     "reranking": reranking.run,
     "rollout": rollout.run,
     "search": search.run,
+    "serving": serving.run,
     "writes": writes.run,
 }
 LONG = frozenset(

@@ -62,7 +62,8 @@ def by_asgi(upstream: str) -> Any:
         while more:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
-        async with session[0].post(upstream + PATH, data=body, headers={"content-type": "application/json"}) as answer:
+        path = upstream + scope["path"]
+        async with session[0].request(scope["method"], path, data=body, headers={"content-type": "application/json"}) as answer:
             kind = answer.headers["content-type"].encode()
             await send({"type": "http.response.start", "status": answer.status, "headers": [(b"content-type", kind)]})
             async for piece in answer.content.iter_any():
@@ -74,4 +75,6 @@ def by_asgi(upstream: str) -> Any:
 
 if __name__ == "__main__":
     kind, port, url = sys.argv[1:]
-    uvicorn.run(by_fastapi(url) if kind == "fastapi" else by_asgi(url), host="127.0.0.1", port=int(port), log_level="error", access_log=False)
+    uvicorn.run(
+        by_fastapi(url) if kind == "fastapi" else by_asgi(url), host="127.0.0.1", port=int(port), log_level="error", access_log=False
+    )
