@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("recollect.cli_serve:serve", "Serve the agents: OpenAI-compatible HTTP, and MCP at /mcp."),
     "mcp": ("recollect.cli_serve:mcp", "MCP over stdio, for editors and coding agents; starts the server if none runs."),
     "status": ("recollect.cli_serve:status", "What the running server says of itself, its engine and its adapters."),
+    "doctor": ("recollect.cli_doctor:doctor", "What would keep the server from answering, and how to mend it."),
     "connect": ("recollect.cli_connect:connect", "Tell a client of the server: Claude Code, Codex, Cursor, VS Code, Open WebUI, SDKs."),
     "disconnect": ("recollect.cli_connect:disconnect", "Put back what connect changed."),
     "memory": ("recollect.cli_memory:app", "Search, show, list, add, change and delete memories on the running server."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from clients.connect.check import models_of, tools_answer
+from clients.connect.files import replace as replace_file
 from clients.connect.files import written
 from clients.connect.kept import connected, disconnected
 from clients.connect.targets import TARGETS, Wanted
@@ -21,6 +22,7 @@ from clients.running import recorded_server
 from recollect.errors import ConfigurationError
 from recollect.invocation import Invocation
 
+AGENTS = frozenset({"memory", "memory-r1", "reader", "rmm"})
 PROFILES = ("memory", "documents", "all")
 
 
@@ -67,7 +69,8 @@ def connect(
         answers.append(f"models at {wanted.url}/v1: {', '.join(models)}")
         if model is not None and model not in models:
             raise ConfigurationError(f"the server has no model {model!r}; it has {', '.join(models)}", param="model")
-        wanted = replace(wanted, small_model=models[-1])  # the base model, which remembers nothing
+        if model is not None:
+            wanted = replace(wanted, small_model=_base(models))
     texts, lines = connected(wanted.home, client.value, target.entries(wanted)), target.lines(wanted)
     _write(texts)
     if check and texts:
@@ -97,6 +100,13 @@ def disconnect(ctx: typer.Context, client: Which, as_json: AsJson = False) -> No
         typer.echo(f"{TARGETS[client.value].title} was not connected from this home, or its files were changed since then")
 
 
+def _base(models: Sequence[str]) -> str:
+    """The base model, which remembers nothing: it stands last, once the engine was reached. Raises ConfigurationError."""
+    if models[-1] in AGENTS:
+        raise ConfigurationError("the engine has not been reached yet and its base model is not known; try again", param="model")
+    return models[-1]
+
+
 def _wanted(ctx: typer.Context) -> Wanted:
     invocation: Invocation = ctx.obj or Invocation()
     settings = invocation.settings()
@@ -109,8 +119,5 @@ def _write(texts: Mapping[Path, str | None]) -> None:
     for file, text in texts.items():
         if text is None:
             file.unlink()
-            continue
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
-            file.touch(mode=0o600)  # it may hold a key
-        file.write_text(text, "utf-8")
+        else:
+            replace_file(file, text)

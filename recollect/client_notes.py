@@ -7,6 +7,12 @@ import re
 NOTES = (
     "system-reminder",
     "local-command-caveat",
+    "local-command-stdout",
+    "local-command-stderr",
+    "bash-stdout",
+    "bash-stderr",
+    "command-name",
+    "command-message",
     "environment_context",
     "user_instructions",
     "permissions instructions",
@@ -15,12 +21,22 @@ NOTES = (
     "turn_aborted",
 )
 """The tags around it, of Claude Code and Codex."""
-_NOTE = re.compile("|".join(rf"<{tag}>.*?(?:</{tag}>|\Z)" for tag in NOTES), re.S)
 _INSTRUCTIONS = re.compile(r"\A# AGENTS\.md instructions\b.*?</INSTRUCTIONS>", re.S)
 
 
 def own_words(text: str) -> str:
-    """What the user said, without the notes of a client around it."""
+    """What the user said, without the notes of a client around it. Linear in the length of the text."""
     if "<" not in text:
         return text
-    return _INSTRUCTIONS.sub("", _NOTE.sub("", text)) if _NOTE.search(text) or _INSTRUCTIONS.search(text) else text
+    for tag in NOTES:
+        text = _without(text, f"<{tag}>", f"</{tag}>")
+    return _INSTRUCTIONS.sub("", text)
+
+
+def _without(text: str, opening: str, closing: str) -> str:
+    kept: list[str] = []
+    at = 0
+    while (start := text.find(opening, at)) >= 0 and (end := text.find(closing, start)) >= 0:
+        kept.append(text[at:start])
+        at = end + len(closing)
+    return "".join([*kept, text[at:]])

@@ -51,6 +51,8 @@ class ServerSettings(Frozen):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    log_format: Literal["text", "json"] = "text"
+    """On stderr: for people, or a line of JSON for each message."""
 
 
 class EngineSettings(Frozen):

@@ -89,7 +89,7 @@ def session_of(headers: Mapping[str, str], metadata: Mapping[str, str], messages
             return value
     digest = hashlib.sha256(f"{namespace.tenant}\n{namespace}".encode())
     for message in messages:
-        digest.update(f"\n{message.role}\n{message.content}{message.file_id or ''}".encode())
+        digest.update(f"\n{message.role}\n{message.content}{message.file_id or message.image or ''}".encode())
         if message.role == "user":
             break
     return digest.hexdigest()[:24]
@@ -105,7 +105,7 @@ def told_by_user_id(user_id: str | None) -> tuple[str | None, str | None]:
     if named := _CLAUDE_CODE.fullmatch(user_id):
         return None, named[1]
     if user_id.startswith("{"):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             session = json.loads(user_id).get("session_id")
             return None, session if isinstance(session, str) and _SESSION.fullmatch(session) else None
     return user_id, None

@@ -21,6 +21,7 @@ OPEN = frozenset({"/health", "/healthz", "/ready", "/version"})
 """Paths that are answered without a key: they tell of no user."""
 NEEDED: tuple[tuple[str, Scope], ...] = (
     ("/v1/admin", "admin"),
+    ("/metrics", "admin"),
     ("/v1/chat", "chat"),
     ("/v1/responses", "chat"),
     ("/v1/messages", "chat"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -34,6 +36,22 @@ def written(entries: Sequence[Entry]) -> dict[Path, str | None]:
             place[entry.place[-1]] = dict(entry.value) if isinstance(entry.value, Mapping) else entry.value
         texts[file] = _text(file, document) if document else None
     return texts
+
+
+def replace(file: Path, text: str) -> None:
+    """Write a file whole or not at all, readable by its owner alone: it may hold a key. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    target = file.resolve()  # a link stays a link
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as made:
+            made.write(text)
+            made.flush()
+            os.fsync(made.fileno())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def values(entries: Sequence[Entry]) -> list[Value | None]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from clients.connect.files import values, written
+from clients.connect.files import replace, values, written
 from clients.connect.targets import Entry
 from recollect.model import Record
 
@@ -48,7 +48,9 @@ def connected(home: Path, client: str, entries: Sequence[Entry]) -> dict[Path, s
         for entry, before in zip(entries, values(entries), strict=True)
     ]
     # A second call replaces what the first one wrote, not what stood there before that.
-    known[client] = [change.model_copy(update={"before": first.get((change.file, change.place), change.before)}) for change in now]
+    again = {(change.file, change.place) for change in now}
+    others = [change for change in known.get(client, []) if (change.file, change.place) not in again]
+    known[client] = others + [change.model_copy(update={"before": first.get((change.file, change.place), change.before)}) for change in now]
     _keep(home, known)
     return texts
 
@@ -68,6 +70,4 @@ def disconnected(home: Path, client: str) -> dict[Path, str | None]:
 
 def _keep(home: Path, known: dict[str, list[Change]]) -> None:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = home / FILE
-    file.touch(mode=0o600)
-    file.write_bytes(_CHANGES.dump_json(known, indent=1))
+    replace(home / FILE, _CHANGES.dump_json(known, indent=1).decode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack
@@ -79,7 +80,7 @@ class Recorder:
                 "policy": policy,
                 "alias": alias,
                 "guided": sampling.bent or (tools is not None and tools.forced),
-                "messages": list(messages),
+                "messages": [_light(message) for message in messages],
                 "sampling": replace(sampling, n=1).fields(),
                 "started_at": started,
                 "duration_s": time.perf_counter() - clock,
@@ -127,6 +128,13 @@ class Recorder:
         if cited is not None:
             update["cited"] = list(cited)
         self.steps[index] = self.steps[index].model_copy(update=update)
+
+
+def _light(message: Message) -> Message:
+    """The message with its image's hash for the image, which the trajectory's request holds already."""
+    if message.image is None:
+        return message
+    return message.model_copy(update={"image": f"sha256:{hashlib.sha256(message.image.encode()).hexdigest()}"})
 
 
 def _reason(exc: BaseException) -> str:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from recollect.errors import EngineError, EngineUnavailable
 from recollect.trajectory import Usage
@@ -38,6 +39,7 @@ async def pieces(events: AsyncGenerator[Json], *, exact: bool, n: int, told: boo
     prompts: dict[int, tuple[int, ...]] = {}
     finished: set[int] = set()
     seen: set[int] = set()
+    numbers: dict[int, CallNumbers] = {}
     last: Chunk | None = None
     usage: Usage | None = None
     async with aclosing(events):
@@ -49,7 +51,8 @@ async def pieces(events: AsyncGenerator[Json], *, exact: bool, n: int, told: boo
                     last = None
                 delta: Json | None = choice.get("delta")
                 opening = delta is not None and "role" in delta and not choice.get("token_ids")
-                chunk = _chunk(choice, event, delta, exact=exact and not opening, told=told and not opening)
+                known = numbers.setdefault(choice["index"], CallNumbers())
+                chunk = _chunk(choice, event, delta, exact=exact and not opening, told=told and not opening, numbers=known)
                 seen.add(chunk.index)
                 if chunk.prompt_ids is not None:
                     prompts[chunk.index] = chunk.prompt_ids
@@ -67,7 +70,7 @@ async def pieces(events: AsyncGenerator[Json], *, exact: bool, n: int, told: boo
     yield replace(last, usage=usage)
 
 
-def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool, told: bool) -> Chunk:
+def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool, told: bool, numbers: CallNumbers | None = None) -> Chunk:
     text = choice.get("text") if message is None else message.get("content")
     prompt_ids = choice.get("prompt_token_ids") or body.get("prompt_token_ids")
     ids, logprobs = _tokens(choice) if exact else (None, None)
@@ -76,7 +79,7 @@ def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool, told:
     return Chunk(
         index=choice["index"],
         text=text or "",
-        calls=_calls((message or {}).get("tool_calls")),
+        calls=_calls((message or {}).get("tool_calls"), numbers),
         told=_told(choice) if told else (),
         token_ids=ids,
         logprobs=logprobs,
@@ -86,14 +89,34 @@ def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool, told:
     )
 
 
-def _calls(found: list[Json] | None) -> tuple[CallPiece, ...]:
-    """Whole calls have no index: they are counted."""
+def _calls(found: list[Json] | None, numbers: CallNumbers | None = None) -> tuple[CallPiece, ...]:
+    """Of a whole answer, calls are counted; of a stream, `numbers` tells which one a piece belongs to."""
     calls: list[CallPiece] = []
     for position, call in enumerate(found or ()):
         function: Json = call.get("function") or {}
-        index = call.get("index")
-        calls.append(CallPiece(position if index is None else index, call.get("id"), function.get("name"), function.get("arguments") or ""))
+        known = call.get("id")
+        number, begins = (position, True) if numbers is None else numbers.of(call.get("index") or 0, known)
+        identity = (known or f"call_{uuid4().hex[:24]}") if begins else None
+        calls.append(CallPiece(number, identity, function.get("name") if begins else None, function.get("arguments") or ""))
     return tuple(calls)
+
+
+class CallNumbers:
+    """Which call of its choice a piece belongs to: some servers give all calls the index 0, or leave ids out."""
+
+    def __init__(self) -> None:
+        self._ids: list[str | None] = []
+        self._at: dict[int, int] = {}
+        """The call that an index of the server means now."""
+
+    def of(self, index: int, call_id: str | None) -> tuple[int, bool]:
+        """The call's number from 0, and whether this piece is its first."""
+        number = self._at.get(index)
+        if number is not None and call_id in (None, "", self._ids[number]):
+            return number, False
+        self._ids.append(call_id)
+        self._at[index] = len(self._ids) - 1
+        return len(self._ids) - 1, True
 
 
 def _told(choice: Json) -> tuple[Json, ...]:

@@ -26,7 +26,7 @@ def open_engine(settings: EngineSettings, *, log_dir: Path, report: Callable[[st
         case "openai":
             return _upstream(settings)
         case "scripted":
-            return ScriptedEngine(answer=from_memory, window=None, piece_tokens=16)
+            return ScriptedEngine(answer=from_memory, window=None, piece_tokens=16, recorded=False)
         case "none":
             return None
 

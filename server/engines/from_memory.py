@@ -18,7 +18,7 @@ from server.engines.scripted import ScriptedCall, Spoken
 
 UNKNOWN = "I do not know."
 NOTED = "Noted."
-_FENCED = re.compile(r"<([a-z_]*memor[a-z_]*)>\n(?P<inside>.*?)\n</\1>\s*(?P<asked>.*)", re.S)
+_OPENING = re.compile(r"<([a-z_]{0,20}memor[a-z_]{0,20})>\n")
 _NUMBERED = re.compile(r"^\[\d+\] (.*)$", re.M)
 _WORD = re.compile(r"[^\W_]{3,}")
 _COMMON = frozenset(
@@ -48,10 +48,12 @@ def from_memory(call: ScriptedCall) -> str | Spoken:
 
 def _parted(content: str) -> tuple[list[str], str]:
     """The memories in a turn, and what was asked."""
-    fenced = _FENCED.search(content)
-    if fenced is None:
+    opening = _OPENING.search(content)
+    end = -1 if opening is None else content.find(f"\n</{opening[1]}>", opening.end())
+    if opening is None or end < 0:
         return [], own_words(content)
-    return _NUMBERED.findall(fenced["inside"]), own_words(fenced["asked"])
+    inside, asked = content[opening.end() : end], content[end:].partition(">")[2]
+    return _NUMBERED.findall(inside), own_words(asked)
 
 
 def _best(lines: Sequence[str], asked: str) -> str | None:
@@ -67,7 +69,11 @@ def _words(text: str) -> frozenset[str]:
 
 def _texts(result: str) -> list[str]:
     """The memories' texts in what `search_memories` answered, in whatever frame the client passes it on."""
-    return [json.loads(f'"{text}"') for text in re.findall(r'"text"\s*:\s*"((?:[^"\\]|\\.)*)"', result)] or result.splitlines()
+    found = re.findall(r'"text"\s*:\s*("(?:[^"\\]|\\.)*")', result)
+    try:
+        return [json.loads(text) for text in found] or result.splitlines()
+    except ValueError:
+        return result.splitlines()
 
 
 def _with_tool(call: ScriptedCall, name: str, arguments: dict[str, str]) -> Spoken | None:

@@ -77,6 +77,10 @@ class ScriptedEngine:
     guided: bool = False
     piece_tokens: int = 4
     trouble: Trouble = field(default_factory=Trouble)
+    call_ends_with: str = "tool_calls"
+    """The finish reason of an answer that calls tools; vLLM's is `stop` where a tool was asked for by its name."""
+    recorded: bool = True
+    """Whether `calls` records anything."""
     calls: list[ScriptedCall] = field(default_factory=list[ScriptedCall])
     adapters: dict[str, str] = field(default_factory=dict[str, str])
     in_flight: int = 0
@@ -156,7 +160,8 @@ class ScriptedEngine:
             self.in_flight -= 1
 
     def _check(self, call: ScriptedCall) -> None:
-        self.calls.append(call)
+        if self.recorded:
+            self.calls.append(call)
         trouble = self.trouble
         if trouble.fail is not None and trouble.failures:
             trouble.failures -= 1
@@ -177,7 +182,7 @@ class ScriptedEngine:
         """The chunks of one choice: the answer's ids and the end token, cut at `stop` and `max_tokens`."""
         said = self.answer(call)
         if isinstance(said, Spoken):
-            return _called(call, said, self.piece_tokens)
+            return _called(call, said, self.piece_tokens, self.call_ends_with)
         text = said
         ids = toy_tokens.encode(text)
         stops = [text.find(stop) + len(stop) for stop in call.sampling.stop if stop in text]
@@ -199,7 +204,7 @@ class ScriptedEngine:
         return chunks
 
 
-def _called(call: ScriptedCall, said: Spoken, size: int) -> list[Chunk]:
+def _called(call: ScriptedCall, said: Spoken, size: int, finish: str) -> list[Chunk]:
     """The chunks of an answer that calls tools: its text, each call in two pieces, and the ids of all calls at the end."""
     ids = toy_tokens.encode(said.text)
     text = [replace(chunk, finish_reason=None) for chunk in _cut(call, said.text, ids, "", size if call.stream else len(ids) or 1)]
@@ -208,7 +213,7 @@ def _called(call: ScriptedCall, said: Spoken, size: int) -> list[Chunk]:
         begun = CallPiece(index, each.id, each.name), CallPiece(index, arguments=each.arguments)
         calls += [Chunk(call.choice, calls=(piece,)) for piece in begun]
     sampled = [*toy_tokens.encode(toy_tokens.written("", said.calls)), toy_tokens.END_ID]
-    return [*text, *calls, *_cut(call, "", sampled, "tool_calls", len(sampled))]
+    return [*text, *calls, *_cut(call, "", sampled, finish, len(sampled))]
 
 
 def _cut(call: ScriptedCall, text: str, ids: list[int], finish: str, size: int) -> list[Chunk]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
-from recollect.errors import AdapterRefused, EngineError, InvalidRequest, NotFound
+from recollect.errors import AdapterRefused, ContextTooLong, EngineError, InvalidRequest, NotFound
 from recollect.messages import Message
 from recollect.policy import Policy
 from recollect.tools import Tools
@@ -42,11 +43,28 @@ class OpenAIUpstream:
         """Answer a conversation. `salt` is not sent: few servers know it, and some refuse unknown fields."""
         if policy.adapter is not None:
             raise NotFound(f"{self._connection.url} has no adapter {policy.name!r}; it serves {self.base!r} alone", param="model")
+        try:
+            async with aclosing(self._chat(messages, sampling, stream, tools)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except InvalidRequest as exc:
+            too_many = isinstance(exc, ContextTooLong) or "max_tokens" in f"{exc.param} {exc.message}"
+            if not (too_many and sampling.at_most and sampling.max_tokens):
+                raise
+            async with aclosing(self._chat(messages, replace(sampling, max_tokens=None), stream, tools)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def _chat(self, messages: Sequence[Message], sampling: Sampling, stream: bool, tools: Tools | None) -> AsyncGenerator[Chunk]:
         fields = {name: value for name, value in sampling.fields().items() if name != "ignore_eos"}
-        if sampling.top_logprobs is not None:
-            fields |= logprobs_of(sampling)
-        body = {"model": self.base, "messages": messages_of(messages), **fields, **tools_of(tools)}
         told = sampling.top_logprobs is not None
+        body = {
+            "model": self.base,
+            "messages": messages_of(messages),
+            **(logprobs_of(sampling) if told else {}),
+            **fields,
+            **tools_of(tools),
+        }
         if not stream:
             for chunk in whole(await self._connection.post_json("/v1/chat/completions", body), exact=False, n=sampling.n, told=told):
                 yield chunk

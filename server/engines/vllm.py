@@ -98,6 +98,8 @@ class VllmEngine:
         tools: Tools | None = None,
     ) -> AsyncIterator[Chunk]:
         """Answer a conversation under the model's chat template."""
+        if sampling.at_most and self._window is not None and (sampling.max_tokens or 0) >= self._window:
+            sampling = replace(sampling, max_tokens=None)  # the server refuses such a number before it looks at the prompt
         try:
             async with contextlib.aclosing(self._chat(messages, policy, sampling, stream, salt, tools)) as chunks:
                 async for chunk in chunks:
@@ -142,7 +144,7 @@ class VllmEngine:
             "return_token_ids": True,
             # Left out, this endpoint's default would be 16 tokens.
             "max_tokens": room,
-            **sampling.fields(),
+            **(replace(sampling, max_tokens=min(room, sampling.max_tokens or room)) if sampling.at_most else sampling).fields(),
             **_salted(salt),
         }
         async with contextlib.aclosing(self._answer("/v1/completions", body, sampling, stream)) as chunks:

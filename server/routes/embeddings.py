@@ -35,20 +35,23 @@ class EmbeddingsBody(Body):
 async def embeddings(body: EmbeddingsBody, request: Request, service: ServiceDep) -> dict[str, Any]:
     """Vectors of unit length, in the order of the texts. `usage` is estimated by the number of characters."""
     texts = [body.input] if isinstance(body.input, str) else body.input
-    embedded = await service.embed(texts)
-    if embedded is None:
+    probe = await service.embed([ANY])
+    if probe is None:
         raise NotFound("this server has no embedder; set embedder.kind", param="model", code="model_not_found")
-    if body.model not in (embedded.space, ANY):
-        raise NotFound(f"no embedder {body.model!r}; it has {embedded.space!r}, or say {ANY!r}", param="model", code="model_not_found")
-    width = embedded.vectors.shape[1]
+    if body.model not in (probe.space, ANY):
+        raise NotFound(f"no embedder {body.model!r}; it has {probe.space!r}, or say {ANY!r}", param="model", code="model_not_found")
+    width = probe.vectors.shape[1]
     if body.dimensions not in (None, width):
         raise InvalidRequest(f"dimensions is {body.dimensions}, the embedder's vectors have {width}; leave it out", param="dimensions")
+    tokens = sum(1 + len(text) // CHARACTERS_A_TOKEN for text in texts)
+    service.limits.spent(principal_of(request).key_id, tokens)
+    embedded = await service.embed(texts)
+    if embedded is None:
+        raise NotFound("this server has no embedder any more", param="model", code="model_not_found")
     data = [
         {"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format)}
         for index, vector in enumerate(embedded.vectors)
     ]
-    tokens = sum(1 + len(text) // CHARACTERS_A_TOKEN for text in texts)
-    service.limits.spent(principal_of(request).key_id, tokens)
     return {"object": "list", "data": data, "model": embedded.space, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
 
 

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from recollect.tools import ToolCall
 from recollect.trajectory import Usage
 from server.agents.base import StreamEvent
-from server.engines.base import CallPiece
+from server.engines.base import CallPiece, add_pieces
 from server.routes.errors import MESSAGES, body_of, shaped
 from server.routes.said import Said, extension, whole
 from server.service import MESSAGE_PREFIX, Exchange
@@ -24,7 +24,7 @@ async def message(exchange: Exchange, *, model: str) -> dict[str, Any]:
     said = (await whole(exchange)).get(0, Said())
     content: list[dict[str, Any]] = [{"type": "text", "text": said.text}] if said.text or not said.calls else []
     content += [{"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call)} for call in said.calls]
-    ends = {**_ending(said.finish_reason, said.stopped_by), "usage": _usage(exchange.usage)}
+    ends = {**_ending(said), "usage": _usage(exchange.usage)}
     return {**_head(exchange, model), "content": content, **ends, "recollect": extension(exchange)}
 
 
@@ -59,7 +59,7 @@ class MessageEvents:
         if self._index < 0:
             yield self._begin({"type": "text", "text": ""})
         yield self._stop()
-        ending = _ending(self._end.finish_reason, self._end.stopped_by)
+        ending = _ending(self._end)
         told = {"delta": ending, "usage": _usage(self._exchange.usage), "recollect": extension(self._exchange)}
         yield _event("message_delta", told)
         yield _event("message_stop", {})
@@ -72,6 +72,7 @@ class MessageEvents:
             if self._open != "text":
                 events += [*self._closed(), self._begin({"type": "text", "text": ""})]
             events.append(self._delta({"type": "text_delta", "text": event.text}))
+        add_pieces(self._end.calls, event.calls)
         for piece in event.calls:
             events += self._called(piece)
         return events
@@ -103,9 +104,13 @@ def _head(exchange: Exchange, model: str) -> dict[str, Any]:
     return {"id": MESSAGE_PREFIX + exchange.trajectory_id, "type": "message", "role": "assistant", "model": model}
 
 
-def _ending(finish_reason: str | None, stopped_by: str | None) -> dict[str, Any]:
-    reason = "stop_sequence" if stopped_by is not None else _REASONS.get(finish_reason or "", "end_turn")
-    return {"stop_reason": reason, "stop_sequence": stopped_by}
+def _ending(said: Said) -> dict[str, Any]:
+    reason = _REASONS.get(said.finish_reason or "", "end_turn")
+    if said.stopped_by is not None:
+        reason = "stop_sequence"
+    elif said.calls and reason == "end_turn":  # how engines end a call that was asked for by its name
+        reason = "tool_use"
+    return {"stop_reason": reason, "stop_sequence": said.stopped_by}
 
 
 def _usage(usage: Usage) -> dict[str, int]:

@@ -53,6 +53,7 @@ def _chat_request(body: MessagesBody, request: Request) -> ChatRequest:
         sampling=body.sampling(),
         stream=bool(body.stream),
         use_memory=not memory_is_off(request, metadata),
+        attached=body.attached,
         tools=body.offered(),
         instructed=bool(body.system),
         session_done=session_done(request.headers, metadata),

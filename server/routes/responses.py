@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from recollect.messages import Message
 from server.identity import Identity, session_done, session_of
 from server.routes.answering import Events, Whole, abandoned_when_gone, memory_is_off
 from server.routes.response_events import Asked, ResponseEvents, response
 from server.routes.wire import ServiceDep, identity_of
 from server.routes.wire_responses import ResponsesBody
-from server.service import ChatRequest
+from server.service import ChatRequest, Earlier
 
 router = APIRouter()
 
@@ -26,7 +24,7 @@ async def responses(body: ResponsesBody, request: Request, service: ServiceDep) 
     metadata = body.metadata or {}
     identity = identity_of(request, metadata=metadata, safety_identifier=body.safety_identifier, user=body.user)
     before = body.previous_response_id
-    earlier = await service.chat.conversation_of(before, identity) if before else ()
+    earlier = await service.chat.earlier(before, identity) if before else Earlier()
     exchange = await service.chat.begin(_chat_request(body, request, identity, earlier))
     asked, created, headers = _asked(body), int(time.time()), body.unread()
     async with abandoned_when_gone(exchange, request.receive):
@@ -36,18 +34,18 @@ async def responses(body: ResponsesBody, request: Request, service: ServiceDep) 
     return Events(exchange, ResponseEvents(exchange, asked, created=created), headers)
 
 
-def _chat_request(body: ResponsesBody, request: Request, identity: Identity, earlier: Sequence[Message]) -> ChatRequest:
+def _chat_request(body: ResponsesBody, request: Request, identity: Identity, earlier: Earlier) -> ChatRequest:
     metadata = body.metadata or {}
-    conversation = body.conversation_of(earlier)
+    conversation = body.conversation_of(earlier.messages)
     return ChatRequest(
         model=body.model,
         messages=conversation,
         identity=identity,
-        session=session_of(request.headers, metadata, conversation, identity.namespace),
+        session=session_of(request.headers, {"session_id": earlier.session, **metadata}, conversation, identity.namespace),
         sampling=body.sampling(),
         stream=bool(body.stream),
         use_memory=not memory_is_off(request, metadata),
-        attached=any(message.file_id is not None for message in conversation),
+        attached=body.attached,
         tools=body.offered(),
         instructed=bool(body.instructions),
         session_done=session_done(request.headers, metadata),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -70,6 +71,21 @@ def image_of(url: str, role: Role, where: str) -> Message:
     if not _IMAGE.match(url):
         raise InvalidRequest(f"{where} is no data URL: send the image as data:image/png;base64,...", param=where, code="invalid_value")
     return Message(role=role, content="", image=url)
+
+
+def results_first(messages: Sequence[Message]) -> list[Message]:
+    """The same, where results of tools stand together behind the calls: an image that one of them brought comes after all."""
+    ordered: list[Message] = []
+    waiting: list[Message] = []
+    for message in messages:
+        if message.role not in ("tool", "user"):
+            ordered += waiting
+            waiting = []
+        if message.role == "user":
+            waiting.append(message)
+        else:
+            ordered.append(message)
+    return ordered + waiting
 
 
 def text_of_file(file: FilePart | None, where: str) -> Message:

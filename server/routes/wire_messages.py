@@ -12,7 +12,7 @@ from recollect.messages import Message
 from recollect.tools import Tool, ToolCall, Tools
 from server.engines.base import Sampling
 from server.routes.wire import LooseBody, Wire
-from server.routes.wire_content import image_of
+from server.routes.wire_content import image_of, results_first
 from server.routes.wire_tools import MAX_TOOLS, ToolName, tools_of
 
 
@@ -87,7 +87,13 @@ class Prompt(LooseBody):
             found.append(Message(role="system", content=_joined(self.system, "system")))
         for index, turn in enumerate(self.messages):
             found += _turn(turn, f"messages[{index}].content")
-        return tuple(found)
+        return tuple(results_first(found))
+
+    @property
+    def attached(self) -> bool:
+        """True if the user's turns hold a document."""
+        blocks = [block for turn in self.messages if isinstance(turn.content, list) for block in turn.content]
+        return any(block.type == "document" for block in blocks)
 
     def offered(self) -> Tools | None:
         """The tools that the client runs; None if there are none. Those that a server would run are left out."""
@@ -195,11 +201,17 @@ def _heard(block: Block, where: str) -> list[Message]:
 def _result(block: Block, where: str) -> list[Message]:
     """What a tool answered; its images follow as the user's, because a tool's message holds text alone."""
     parts = [Block(type="text", text=block.content)] if isinstance(block.content, str) else block.content or []
-    texts = [_text(part, f"{where}.content[{index}]") for index, part in enumerate(parts) if part.type == "text"]
-    images = [_heard(part, f"{where}.content[{index}]") for index, part in enumerate(parts) if part.type != "text"]
+    texts: list[str] = []
+    images: list[Message] = []
+    for index, part in enumerate(parts):
+        for message in _heard(part, f"{where}.content[{index}]"):
+            if message.is_text:
+                texts.append(message.content)
+            else:
+                images.append(message)
     failed = "Error: " if block.is_error else ""
     told = Message(role="tool", content=failed + "\n".join(texts), tool_call_id=block.tool_use_id)
-    return [told, *(message for found in images for message in found)]
+    return [told, *images]
 
 
 def _joined(content: str | list[Block], where: str) -> str:

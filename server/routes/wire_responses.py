@@ -18,7 +18,7 @@ from recollect.tools import Tool, ToolCall, Tools
 from server.engines.base import Sampling
 from server.routes.wire import LooseBody, Wire
 from server.routes.wire_chat import StreamOptions
-from server.routes.wire_content import FilePart, image_of, text_of_file
+from server.routes.wire_content import FilePart, image_of, results_first, text_of_file
 from server.routes.wire_tools import MAX_TOOLS, ToolName, tools_of
 
 LOGPROBS = "message.output_text.logprobs"
@@ -117,7 +117,6 @@ class ResponsesBody(LooseBody):
     parallel_tool_calls: bool | None = None
     user: str | None = None
     safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
     metadata: dict[str, str] | None = None
     background: bool | None = None
     conversation: Any = None
@@ -154,7 +153,13 @@ class ResponsesBody(LooseBody):
         said: list[Message] = []
         for index, item in enumerate(self.input):
             said += _messages(item, f"input[{index}]")
-        return (*first, *earlier, *_with_joined_calls(said))
+        return (*first, *earlier, *results_first(_with_joined_calls(said)))
+
+    @property
+    def attached(self) -> bool:
+        """True if something came as a file."""
+        parts = [part for item in self.input if isinstance(item, Item) and isinstance(item.content, list) for part in item.content]
+        return any(part.type == "input_file" for part in parts)
 
     def names(self) -> dict[str, Offered]:
         """By the name that the model sees, how the client calls each tool that it runs."""

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from server.service.chat import Chat, ChatRequest
+from server.service.chat import Chat, ChatRequest, Earlier
 from server.service.exchange import Exchange
 from server.service.ids import COMPLETION_PREFIX, MESSAGE_PREFIX, RESPONSE_PREFIX
 from server.service.service import Part, Service, Status
 
-__all__ = ["COMPLETION_PREFIX", "MESSAGE_PREFIX", "RESPONSE_PREFIX", "Chat", "ChatRequest", "Exchange", "Part", "Service", "Status"]
+__all__ = [
+    "COMPLETION_PREFIX",
+    "MESSAGE_PREFIX",
+    "RESPONSE_PREFIX",
+    "Chat",
+    "ChatRequest",
+    "Earlier",
+    "Exchange",
+    "Part",
+    "Service",
+    "Status",
+]

@@ -44,6 +44,13 @@ SHUTDOWN_WAIT_S = 30.0
 CHARACTERS_A_TOKEN = 4
 
 
+class Earlier(NamedTuple):
+    """What was said up to the end of an earlier answer, and in which session."""
+
+    messages: tuple[Message, ...] = ()
+    session: str = ""
+
+
 class Counted(NamedTuple):
     """The tokens of a prompt; not `exact`: estimated by its characters."""
 
@@ -91,16 +98,18 @@ class Chat:
         spending: Spending,
         sessions: Sessions,
         limits: KeyLimits,
+        answered: Callable[[Exchange], None],
         at_end: Callable[[Agent], bool],
     ) -> None:
-        """`sees`: whether the engine takes images. `trajectory_tokens`: of how many tokens a trajectory keeps the ids. `at_end`: whether an
-        agent waits for the end of sessions."""
+        """`sees`: whether the engine takes images. `trajectory_tokens`: of how many tokens a trajectory keeps the ids. `answered` is told
+        of each answer that has ended. `at_end`: whether an agent waits for the end of sessions."""
         self._agents = agents
         self._rerankers = rerankers
         self._spending = spending
         self._sessions = sessions
         self._at_end = at_end
         self._limits = limits
+        self._answered = answered
         self.pending = PendingWrites()
         self._home = home
         self._engine = engine
@@ -160,20 +169,25 @@ class Chat:
         exchange.start()
         return exchange
 
-    async def conversation_of(self, answer_id: str, identity: Identity) -> tuple[Message, ...]:
+    async def earlier(self, answer_id: str, identity: Identity) -> Earlier:
         """What was said up to the end of an earlier answer of the same namespace, without the instructions of its request alone.
 
         It is read from the log. Raises NotFound.
         """
-        earlier = await self._known.logged(trajectory_of(answer_id), identity.namespace)
-        if earlier is None or earlier.error is not None:
+        found = await self._known.logged(trajectory_of(answer_id), identity.namespace)
+        if found is None or found.error is not None:
             raise NotFound(
                 f"no answer {answer_id!r} in the log of {identity.namespace}; send the whole conversation as input instead",
                 param="previous_response_id",
                 code="previous_response_not_found",
             )
-        said = Message(role="assistant", content=earlier.answer, tool_calls=tuple(earlier.answer_calls))
-        return (*earlier.request[1 if earlier.instructed else 0 :], said)
+        said = Message(role="assistant", content=found.answer, tool_calls=tuple(found.answer_calls))
+        return Earlier((*found.request[1 if found.instructed else 0 :], said), found.session)
+
+    @property
+    def in_flight(self) -> int:
+        """Answers that are being given."""
+        return len(self._running)
 
     async def count(self, messages: Sequence[Message], tools: Tools | None) -> Counted:
         """How many tokens a prompt has; an estimate where the engine's tokenizer is out of reach."""
@@ -239,6 +253,7 @@ class Chat:
     def _ended(self, exchange: Exchange, key_id: str | None, said: int) -> None:
         """`said`: about how many tokens the request had, for an answer that was broken off before the engine told."""
         self._running.discard(exchange)
+        self._answered(exchange)
         if exchange.logged:
             self._known.add(exchange.trajectory_id, exchange.namespace.tenant)
         self._limits.spent(key_id, exchange.usage.total_tokens or said)

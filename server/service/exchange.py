@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -73,6 +74,9 @@ class Exchange:
         self._failed: str | None = None
         self._reason: RecollectError | None = None
         self._answered = False
+        self._begun_at = time.perf_counter()
+        self.first_s: float | None = None
+        """Seconds to the first event; None while there is none."""
         self._delivered = asyncio.Event()
         self._answers: dict[int, str] = {}
         self._calls: list[ToolCall] = []
@@ -84,6 +88,11 @@ class Exchange:
         """By alias, the name of the policy that this answer is pinned to; the base model by the alias `base`."""
         pinned = self._context.policies or {"base": Policy(base=self._context.engine.base)}
         return {alias: policy.name for alias, policy in sorted(pinned.items())}
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since it was begun."""
+        return time.perf_counter() - self._begun_at
 
     @property
     def namespace(self) -> Namespace:
@@ -226,6 +235,8 @@ class Exchange:
     def _put(self, event: StreamEvent | BaseException | None) -> None:
         if isinstance(event, BaseException):
             self._failure = event
+        elif self.first_s is None and event is not None:
+            self.first_s = self.elapsed_s
         self._events.put_nowait(event)
         self._first.set()
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field
 
@@ -271,9 +272,29 @@ def _says(trajectory: Trajectory, texts: set[str]) -> bool:
     """Whether one of the texts is a message or the answer of a trajectory, or, if it is long enough to be no chance, in one."""
     said = {message.content for message in trajectory.request} | {trajectory.answer}
     said |= {text for step in trajectory.steps for text in (step.text, *(m.content for m in step.messages or ()))}
+    messages = [*trajectory.request, *(message for step in trajectory.steps for message in step.messages or ())]
+    calls = [*trajectory.answer_calls, *(call for one in (*messages, *trajectory.steps) for call in one.tool_calls)]
+    said |= {text for arguments in {call.arguments for call in calls} for text in _strings(arguments)}
     if texts & {text.strip() for text in said}:
         return True
     return any(text in one for text in texts if len(text) >= MIN_SAID for one in said)
+
+
+def _strings(arguments: str) -> Iterator[str]:
+    """The texts in a call's arguments, and these as they are."""
+    yield arguments
+    try:
+        left: list[Any] = [json.loads(arguments)]
+    except (ValueError, RecursionError):
+        return
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            left += cast("dict[str, Any]", value).values()
+        elif isinstance(value, list):
+            left += cast("list[Any]", value)
 
 
 def _touched(trajectory: Trajectory) -> set[str]:

@@ -70,7 +70,9 @@ class KnownTrajectories:
         needle = f'"trajectory_id":"{trajectory_id}","kind":"trajectory"'.encode()
         found = [segment for segment in segments(self._root) if segment.start <= made + LONGEST_REQUEST]
         lines = (line for segment in reversed(found) for line in _lines(segment) if needle in line)
-        return next((json.loads(line)["body"] for line in lines), None)
+        # What a client sent may look so too.
+        events = (event for event in map(json.loads, lines) if (event["trajectory_id"], event["kind"]) == (trajectory_id, "trajectory"))
+        return next((event["body"] for event in events), None)
 
 
 def _lines(segment: Segment) -> Iterator[bytes]:

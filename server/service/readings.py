@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Literal, NamedTuple
 
 from recollect.errors import NotFound, TooManyRequests
@@ -34,42 +34,67 @@ class Readings:
     def __init__(self, chat: Chat, known: KnownTrajectories) -> None:
         self._chat = chat
         self._known = known
-        self._begun: OrderedDict[str, Exchange] = OrderedDict()
+        self._running: dict[str, Exchange] = {}
+        self._ended: OrderedDict[str, tuple[Namespace, Progress]] = OrderedDict()
+        self._begun: Counter[str] = Counter()
+        """By tenant, those that are running or about to."""
 
     async def begin(self, request: ChatRequest) -> str:
         """Begin to read; the id to ask with. Raises what `Chat.begin` raises, and TooManyRequests."""
         tenant = request.identity.tenant
-        running = sum(e.namespace.tenant == tenant and _runs(e) for e in self._begun.values())
-        if running >= MAX_RUNNING:
-            raise TooManyRequests(f"{running} documents are being read; wait for one, or cancel it", retry_after_s=10)
-        exchange = await self._chat.begin(request)
+        if self._begun[tenant] >= MAX_RUNNING:
+            raise TooManyRequests(f"{MAX_RUNNING} documents are being read; wait for one, or cancel it", retry_after_s=10)
+        self._begun[tenant] += 1
+        try:
+            exchange = await self._chat.begin(request)
+        except BaseException:
+            self._begun[tenant] -= 1
+            raise
         exchange.delivered()
-        self._begun[exchange.trajectory_id] = exchange
-        while len(self._begun) > MAX_KEPT and not _runs(next(iter(self._begun.values()))):
-            self._begun.popitem(last=False)
+        self._running[exchange.trajectory_id] = exchange
+        assert exchange.task is not None
+        exchange.task.add_done_callback(lambda _: self._end(exchange))
         return exchange.trajectory_id
 
     async def progress(self, reading_id: str, namespace: Namespace, *, wait_s: float = 0.0) -> Progress:
         """How far it is, after it has ended or `wait_s` have passed. Raises NotFound, also for one of another namespace."""
-        exchange = self._begun.get(reading_id)
-        if exchange is None or exchange.namespace != namespace:
-            return await self._logged(reading_id, namespace)
-        if exchange.task is not None and wait_s:
-            await asyncio.wait({exchange.task}, timeout=wait_s)
-        spent = exchange.spent.get(READER)
-        sections = spent.calls if spent else 0
-        if _runs(exchange):
-            return Progress(reading_id, "running", sections)
-        if exchange.failure is None:
-            return Progress(reading_id, "done", sections, answer=exchange.answer)
-        return _ended(reading_id, sections, exchange.failure)
+        running = self._running.get(reading_id)
+        if running is not None and running.namespace == namespace:
+            if running.task is not None and wait_s:
+                await asyncio.wait({running.task}, timeout=wait_s)
+                await asyncio.sleep(0)  # its end is noted by a callback
+            if reading_id in self._running:
+                return Progress(reading_id, "running", _sections(running))
+        where, ended = self._ended.get(reading_id, (None, None))
+        return ended if ended is not None and where == namespace else await self._logged(reading_id, namespace)
 
     async def cancel(self, reading_id: str, namespace: Namespace) -> Progress:
         """Stop it. Raises NotFound."""
-        exchange = self._begun.get(reading_id)
+        exchange = self._running.get(reading_id)
         if exchange is not None and exchange.namespace == namespace:
             exchange.abandon()
         return await self.progress(reading_id, namespace, wait_s=5.0)
+
+    async def forget(self, namespace: Namespace) -> None:
+        """Stop what is being read in a namespace, and keep nothing of what was."""
+        going = [exchange for exchange in self._running.values() if exchange.namespace == namespace]
+        for exchange in going:
+            exchange.abandon()
+        if tasks := {exchange.task for exchange in going if exchange.task is not None}:
+            await asyncio.wait(tasks)
+            await asyncio.sleep(0)
+        for reading_id in [one for one, (where, _) in self._ended.items() if where == namespace]:
+            del self._ended[reading_id]
+
+    def _end(self, exchange: Exchange) -> None:
+        """Keep what it found and no more of it: a document may be large."""
+        self._running.pop(exchange.trajectory_id, None)
+        self._begun[exchange.namespace.tenant] -= 1
+        reading_id, sections, failure = exchange.trajectory_id, _sections(exchange), exchange.failure
+        done = Progress(reading_id, "done", sections, answer=exchange.answer)
+        self._ended[reading_id] = (exchange.namespace, done if failure is None else _ended(reading_id, sections, failure))
+        if len(self._ended) > MAX_KEPT:
+            self._ended.popitem(last=False)
 
     async def _logged(self, reading_id: str, namespace: Namespace) -> Progress:
         found = await self._known.logged(reading_id, namespace)
@@ -81,8 +106,9 @@ class Readings:
         return _ended(reading_id, sections, found.error)
 
 
-def _runs(exchange: Exchange) -> bool:
-    return exchange.task is not None and not exchange.task.done()
+def _sections(exchange: Exchange) -> int:
+    spent = exchange.spent.get(READER)
+    return spent.calls if spent else 0
 
 
 def _ended(reading_id: str, sections: int, error: str) -> Progress:

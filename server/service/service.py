@@ -15,6 +15,7 @@ from memory_store.embedders.base import Embedded, Embedder, EmbeddingStore
 from recollect.errors import EngineUnavailable
 from recollect.keys import KeyRing
 from recollect.log import LogWriter
+from recollect.memory import Namespace
 from recollect.model import Frozen
 from recollect.registry import Registry
 from recollect.settings import Settings
@@ -34,6 +35,7 @@ from server.service.files import Files
 from server.service.forget import Forgetting
 from server.service.known import KnownTrajectories
 from server.service.memories import Memories
+from server.service.metrics import Metrics
 from server.service.no_engine import NoEngine
 from server.service.opening import StoreOpener
 from server.service.readings import Readings
@@ -103,7 +105,8 @@ class Service:
         self.announce: Callable[[], None] = lambda: None
         """Called when the engine is reached, at an address that may be a new one, before the first request is answered."""
         self._opener = StoreOpener(settings, embedder, eager=engine is not None)
-        self._store = OpeningStore(self._opener.open) if store is None else store
+        self.metrics = Metrics()
+        self._store = OpeningStore(self._opener.open, self.metrics.searched) if store is None else store
         agents = build_agents(settings.agents, settings.prompt_pack, [self.home / "agents"])
         self._agents = agents if engine is not None else {}
         self._log = LogWriter(self.home / "trajectories", settings.log)
@@ -140,6 +143,7 @@ class Service:
             spending=self.spending,
             sessions=self.sessions,
             limits=self.limits,
+            answered=self.metrics.answered,
             at_end=lambda agent: self.reflecting.at_end(agent),
         )
         self.readings = Readings(self.chat, known)
@@ -152,7 +156,7 @@ class Service:
             self._log,
             registry,
             self.chat.pending,
-            self.chat.quiet,
+            self._quiet,
             self.rerankers,
             self.sessions,
             self.reflecting.lock,
@@ -160,6 +164,10 @@ class Service:
         )
         self.auditing = Auditing(self.home, self._store, self.memories, self.forgetting, self.chat.pending)
         self.feedback = FeedbackBook(self._log, known, kept=settings.log.enabled)
+        self.metrics.gauge("recollect_requests_in_flight", "Answers that are being given.", lambda: self.chat.in_flight)
+        self.metrics.gauge("recollect_pending_memory_writes", "Writes of memory that wait.", lambda: len(self.chat.pending))
+        self.metrics.gauge("recollect_open_sessions", "Sessions that an agent will reflect on.", lambda: len(self.sessions))
+        self.metrics.gauge("recollect_ready", "Whether requests would be answered now.", lambda: self.ready)
         self._watching: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
@@ -208,6 +216,11 @@ class Service:
         """The vectors of texts in the space that is searched; None without an embedder. Raises EmbedderError."""
         return await self._store.embed(texts) if isinstance(self._store, EmbeddingStore) else None
 
+    async def measured(self) -> bytes:
+        """What was counted and timed, for Prometheus."""
+        serving = {state.policy: state.serving for state in await self.adapters.list() if state.serving is not None}
+        return self.metrics.text(serving)
+
     async def status(self) -> Status:
         """Where the server stands."""
         answering = Part(ready=self.adapters.settled, detail=self.adapters.detail)
@@ -235,6 +248,11 @@ class Service:
             await asyncio.sleep(SETTLING_S)
         await self.chat.quiet(session.where)
         await self.reflecting.end(session)
+
+    async def _quiet(self, namespace: Namespace) -> None:
+        """Until no answer of a namespace is in progress, readings too, which may take long and are stopped."""
+        await self.readings.forget(namespace)
+        await self.chat.quiet(namespace)
 
     def _memory_part(self) -> Part:
         failure = self._store.failure if isinstance(self._store, OpeningStore) else None

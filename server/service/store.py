@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from memory_store.embedders.base import Embedded, EmbeddingStore
@@ -17,8 +18,10 @@ class OpeningStore:
     If opening fails, every call raises what it failed with.
     """
 
-    def __init__(self, open_store: Callable[[], Awaitable[LocalStore]]) -> None:
+    def __init__(self, open_store: Callable[[], Awaitable[LocalStore]], searched: Callable[[float], None] = lambda seconds: None) -> None:
+        """`searched` is told how long each search took."""
         self._open = open_store
+        self._searched = searched
         self._opening: asyncio.Task[LocalStore] | None = None
 
     def start(self) -> None:
@@ -54,7 +57,10 @@ class OpeningStore:
         as_of: int | None = None,
     ) -> Sequence[SearchHit]:
         store = await self._store()
-        return await store.search(namespace, query, limit=limit, mode=mode, filters=filters, ranking=ranking, as_of=as_of)
+        began = time.perf_counter()
+        found = await store.search(namespace, query, limit=limit, mode=mode, filters=filters, ranking=ranking, as_of=as_of)
+        self._searched(time.perf_counter() - began)
+        return found
 
     async def neighbours(self, namespace: Namespace, memory_id: str, *, reach: int = 2, as_of: int | None = None) -> Sequence[MemoryRecord]:
         return await (await self._store()).neighbours(namespace, memory_id, reach=reach, as_of=as_of)

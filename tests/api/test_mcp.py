@@ -121,7 +121,7 @@ async def test_a_document_is_read_by_parts_begun_and_asked_about(tmp_path: Path)
         [logged] = await served.logged()
         assert logged.trajectory.id == begun["reading_id"]
         # Another process knows it from the log alone.
-        served.service.readings._begun.clear()  # pyright: ignore[reportPrivateUsage]
+        served.service.readings._ended.clear()  # pyright: ignore[reportPrivateUsage]
         assert await call(client, "get_reading", reading_id=begun["reading_id"]) == done
         assert "no reading" in await refusal(client, "get_reading", reading_id=begun["reading_id"], namespace="bob")
         assert (await call(client, "delete_document", file_id=document["file_id"]))["deleted"] is True
@@ -140,6 +140,18 @@ async def test_a_reading_is_cancelled_or_fails_and_says_so(tmp_path: Path) -> No
         failed = await call(client, "read_document", question="What?", text="A short text.", wait_s=10.0)
         assert (failed["status"], failed["error"]) == ("failed", "EngineUnavailable: the engine is away")
         assert "one of them" in await refusal(client, "read_document", question="What?")
+
+
+async def test_a_reading_ends_when_its_namespace_is_forgotten(tmp_path: Path) -> None:
+    engine = ScriptedEngine(answer=lambda call: "\\boxed{Rex}")
+    async with connected(tmp_path, path="/documents", engine=engine) as (client, served):
+        done = await call(client, "read_document", question="What is the dog called?", text="The dog is called Rex.", wait_s=30.0)
+        engine.trouble.hold = asyncio.Event()
+        running = await call(client, "read_document", question="And the cat?", text="The cat is called Miso.", wait_s=0.0)
+        gone = await served.http.post("/v1/memories/forget", json={"everything": True, "namespace": "user/default"})
+        assert gone.status_code == 200, gone.text
+        for reading in (done, running):
+            assert "no reading" in await refusal(client, "get_reading", reading_id=reading["reading_id"])
 
 
 async def test_resources_are_a_memory_a_profile_and_the_status(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,7 @@ from random_adapters import random_adapter
 from recollect.errors import AdapterRefused, ContextTooLong, EngineUnavailable, InvalidRequest, NotFound
 from recollect.messages import Message, user
 from recollect.policy import Policy
+from recollect.tools import Tool, Tools
 from server.engines.base import Chunk, Completion, Sampling, collect
 from server.engines.child import VllmChild
 
@@ -279,3 +281,31 @@ async def test_a_killed_engine_breaks_streams_loudly_and_comes_back_with_its_ada
 async def _replay(chunks: list[Chunk]):
     for chunk in chunks:
         yield chunk
+
+
+WEATHER = Tools(offered=(Tool(name="weather"),))
+
+
+async def test_tools_of_a_model_whose_calls_are_not_read_are_refused_with_the_setting(engine: VllmChild) -> None:
+    for tools in (WEATHER, WEATHER.model_copy(update={"choice": "function", "named": "weather"})):
+        with pytest.raises(InvalidRequest, match=r"engine\.tool_call_parser"):
+            await collect(engine.chat(TALK, policy=base_of(engine), sampling=GREEDY, tools=tools))
+
+
+@pytest.mark.parametrize("max_tokens", [1_000_000, "almost"])
+async def test_a_limit_that_need_not_fit_is_cut_to_the_window(engine: VllmChild, max_tokens: int | str) -> None:
+    assert engine.window is not None
+    limit = max_tokens if isinstance(max_tokens, int) else engine.window - 1
+    wanted = replace(GREEDY, max_tokens=limit)
+    if limit > engine.window:
+        with pytest.raises(InvalidRequest):
+            await answer(engine, sampling=wanted)
+    chatted = await answer(engine, sampling=replace(wanted, at_most=True))
+    assert chatted.text
+    assert chatted.prompt_ids is not None
+    [completed] = await collect(engine.complete(chatted.prompt_ids, policy=base_of(engine), sampling=replace(wanted, at_most=True)))
+    assert completed.token_ids == chatted.token_ids
+
+
+async def test_tokens_are_counted_as_chat_prompts_with_them(engine: VllmChild) -> None:
+    assert await engine.count(TALK) == len((await answer(engine)).prompt_ids or ())

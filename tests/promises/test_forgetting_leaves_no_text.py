@@ -13,8 +13,9 @@ from lance.file import LanceFileReader
 
 from recollect.errors import NotFound
 from recollect.memory import Namespace
+from recollect.tools import ToolCall
 from server.engines import toy_tokens
-from server.engines.scripted import ScriptedEngine
+from server.engines.scripted import ScriptedCall, ScriptedEngine, Spoken
 from server.service.forget import PLACES
 from tests.api.conftest import Served, serving
 from tests.api.published import by_version, publish
@@ -154,6 +155,33 @@ async def test_a_later_turn_that_carries_the_text_in_its_history_is_blanked_too(
         assert (await served.http.post("/v1/chat/completions", json=asked)).status_code == 200
         certificate = await served.service.forgetting.memory(ADA, memory_id)
         assert certificate.trajectories == 3
+    assert holding(tmp_path, "kelbo") == []
+
+
+async def test_what_stands_in_the_arguments_of_a_call_goes_with_the_memory(tmp_path: Path) -> None:
+    """A model without memory is told something, and remembers it by a tool."""
+    arguments = json.dumps({"text": SECRET})
+
+    def remembers(call: ScriptedCall) -> str | Spoken:
+        return "Noted." if call.messages[-1].role == "tool" else Spoken((ToolCall(id="c1", name="add_memory", arguments=arguments),))
+
+    async with serving(tmp_path, ScriptedEngine(answer=remembers)) as served:
+        memory_id = (await served.http.post("/v1/memories", json={"text": SECRET, "namespace": "user/ada"})).json()["id"]
+        tools = [{"type": "function", "function": {"name": "add_memory"}}]
+        said = {"role": "user", "content": "Keep in mind where I put it."}
+        called = {"id": "c1", "type": "function", "function": {"name": "add_memory", "arguments": arguments}}
+        conversation = [
+            said,
+            {"role": "assistant", "content": None, "tool_calls": [called]},
+            {"role": "tool", "tool_call_id": "c1", "content": "ok"},
+        ]
+        for messages in ([said], conversation):
+            body = {"model": "scripted", "messages": messages, "tools": tools, "user": "ada"}
+            assert (await served.http.post("/v1/chat/completions", json=body)).status_code == 200
+        await served.logged()
+        assert any(file.startswith("trajectories") for file in holding(tmp_path, "kelbo"))
+        certificate = await served.service.forgetting.memory(ADA, memory_id)
+        assert certificate.trajectories == 2
     assert holding(tmp_path, "kelbo") == []
 
 

@@ -92,6 +92,20 @@ def test_claude_code_gets_our_agent_as_its_model_and_its_own_settings_back(folde
     assert json.loads(settings.read_text()) == before
 
 
+def test_what_an_earlier_call_wrote_is_put_back_too(folder: Path) -> None:
+    settings = folder / ".claude" / "settings.local.json"
+    settings.parent.mkdir()
+    before = {"env": {"ANTHROPIC_MODEL": "theirs"}}
+    settings.write_text(json.dumps(before))
+    settings.chmod(0o644)
+    _run("connect", "claude-code", "--no-check", "--model", "memory", "--key", "rk_1")
+    assert settings.stat().st_mode & 0o077 == 0, "it holds a key now"
+    _run("connect", "claude-code", "--no-check")
+    _run("disconnect", "claude-code")
+    assert json.loads(settings.read_text()) == before
+    assert not (folder / ".mcp.json").exists()
+
+
 def test_codex_keeps_its_comments(folder: Path) -> None:
     config = folder.parent / "codex" / "config.toml"
     config.parent.mkdir()
