@@ -28,7 +28,7 @@ class Tools(Frozen):
 
     @property
     def forced(self) -> bool:
-        """True if the answer must be a call: the engine then holds it to the tools' schemas by guided decoding."""
+        """True if the answer must be a call: the engine may then bend what is sampled to the tools' schemas."""
         return self.choice in ("required", "function")
 
 
