@@ -27,9 +27,12 @@ def last_words(conversation: Sequence[Message]) -> str:
 
 
 def is_continued(conversation: Sequence[Message]) -> bool:
-    """True if the last turn was answered with a call of a tool, whose result has come: it was remembered when it began."""
+    """True if the last turn has been answered, with a call of a tool or with words: it was remembered when it began.
+
+    An assistant's message at the very end is no answer yet, but the beginning of one that the client wants.
+    """
     place = last_turn(conversation)
-    return place is not None and any(message.role == "tool" for message in conversation[place:])
+    return place is not None and any(message.role in ("tool", "assistant") for message in conversation[place:-1])
 
 
 def joined_user_turns(messages: Sequence[Message]) -> list[Message]:

@@ -75,6 +75,7 @@ class Spending:
         self._calls, self._tokens = daily_calls, daily_tokens
         self._day = _read(path)
         self._written = 0.0
+        self._writing = asyncio.Lock()
 
     def add(self, agent: str, steps: Sequence[Step], *, after_answer: bool) -> None:
         """Count the model calls among the steps."""
@@ -102,7 +103,8 @@ class Spending:
         """Write the file if it was not written in the last second. Raises OSError."""
         if at_once or time.monotonic() - self._written >= EVERY_S:
             self._written = time.monotonic()
-            await asyncio.to_thread(_write, self._path, self._day)
+            async with self._writing:
+                await asyncio.to_thread(_write, self._path, self._day)
 
     def _today(self) -> Day:
         today = datetime.now(UTC).date().isoformat()

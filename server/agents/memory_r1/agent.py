@@ -18,7 +18,7 @@ from server.agents.memory_r1.banks import said_by_assistant, said_by_user
 from server.agents.memory_r1.manager import Manager
 from server.agents.modules import Answerer, Retriever
 from server.agents.prompts import load_prompt
-from server.agents.turns import joined_user_turns, last_words
+from server.agents.turns import is_continued, joined_user_turns, last_words
 from server.agents.verbatim import words
 from server.agents.wiring import Wiring, flow, needed
 
@@ -56,7 +56,8 @@ class MemoryR1Agent:
         """Let the manager change the memory by what was said. Where no more calls may be made the user's turn is kept as it was."""
         if not request.use_memory:
             return
-        said = _storable(last_words(self._conversation(request)))
+        conversation = self._conversation(request)
+        said = "" if is_continued(conversation) else _storable(last_words(conversation))
         if not ctx.may_call:
             await keep_turn(said, ctx)
             return
