@@ -103,8 +103,12 @@ class Spending:
         """Write the file if it was not written in the last second. Raises OSError."""
         if at_once or time.monotonic() - self._written >= EVERY_S:
             self._written = time.monotonic()
-            async with self._writing:
-                await asyncio.to_thread(_write, self._path, self._day)
+            # A write that has begun goes on if its caller is cancelled, and the next one waits for it.
+            await asyncio.shield(self._write())
+
+    async def _write(self) -> None:
+        async with self._writing:
+            await asyncio.to_thread(_write, self._path, self._day)
 
     def _today(self) -> Day:
         today = datetime.now(UTC).date().isoformat()
