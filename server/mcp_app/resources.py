@@ -60,8 +60,8 @@ def add_prompts(server: MCPServer[Any]) -> None:
         """Look up what is remembered of a topic before going on."""
         return f"Call search_memories for: {topic}\nThen tell me in a few lines what is remembered of it, with the ids."
 
-    @server.prompt(title="Remember this session")
-    def remember_session() -> str:  # pyright: ignore[reportUnusedFunction]
+    @server.prompt(title="Remember this conversation")
+    def remember_conversation() -> str:  # pyright: ignore[reportUnusedFunction]
         """Keep what this conversation taught."""
         return (
             "Go through our conversation. For every decision, preference, fact or lesson that will matter in a later one, call "

@@ -71,7 +71,7 @@ class Exchange:
         self._events: asyncio.Queue[StreamEvent | BaseException | None] = asyncio.Queue()
         self._first = asyncio.Event()
         self._failure: BaseException | None = None
-        self._failed: str | None = None
+        self._failure_text: str | None = None
         self._reason: RecollectError | None = None
         self._answered = False
         self._begun_at = time.perf_counter()
@@ -122,7 +122,7 @@ class Exchange:
     @property
     def failure(self) -> str | None:
         """What it failed with, as the log tells it; None if it did not, or goes on."""
-        return self._failed
+        return self._failure_text
 
     @property
     def answer(self) -> str:
@@ -241,7 +241,7 @@ class Exchange:
         self._first.set()
 
     async def _log_failure(self, error: str) -> None:
-        self._failed = error
+        self._failure_text = error
         try:
             await self._log_trajectory(error)
         except (RecollectError, OSError) as exc:

@@ -62,8 +62,9 @@ class Readings:
         if running is not None and running.namespace == namespace:
             if running.task is not None and wait_s:
                 await asyncio.wait({running.task}, timeout=wait_s)
-                await asyncio.sleep(0)  # its end is noted by a callback
-            if reading_id in self._running:
+            if running.task is not None and running.task.done():
+                self._end(running)
+            else:
                 return Progress(reading_id, "running", _sections(running))
         where, ended = self._ended.get(reading_id, (None, None))
         return ended if ended is not None and where == namespace else await self._logged(reading_id, namespace)
@@ -82,13 +83,15 @@ class Readings:
             exchange.abandon()
         if tasks := {exchange.task for exchange in going if exchange.task is not None}:
             await asyncio.wait(tasks)
-            await asyncio.sleep(0)
+        for exchange in going:
+            self._end(exchange)
         for reading_id in [one for one, (where, _) in self._ended.items() if where == namespace]:
             del self._ended[reading_id]
 
     def _end(self, exchange: Exchange) -> None:
-        """Keep what it found and no more of it: a document may be large."""
-        self._running.pop(exchange.trajectory_id, None)
+        """Keep what it found and no more of it: a document may be large. Called again it does nothing."""
+        if self._running.pop(exchange.trajectory_id, None) is None:
+            return
         self._begun[exchange.namespace.tenant] -= 1
         reading_id, sections, failure = exchange.trajectory_id, _sections(exchange), exchange.failure
         done = Progress(reading_id, "done", sections, answer=exchange.answer)

@@ -175,7 +175,7 @@ async def test_resources_are_a_memory_a_profile_and_the_status(tmp_path: Path) -
 
 async def test_prompts_begin_a_recall_and_an_end_of_session(tmp_path: Path) -> None:
     async with connected(tmp_path) as (client, _):
-        assert [prompt.name for prompt in (await client.list_prompts()).prompts] == ["recall", "remember_session"]
+        assert [prompt.name for prompt in (await client.list_prompts()).prompts] == ["recall", "remember_conversation"]
         got = await client.get_prompt("recall", {"topic": "the deploy"})
         assert "search_memories for: the deploy" in getattr(got.messages[0].content, "text", "")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,20 @@ async def _inspect(place: Place, server: list[str], method: str, *arguments: str
     return json.loads(out)
 
 
+def _caller(place: Place, server: list[str]) -> tuple[Callable[..., Awaitable[dict[str, Any]]], set[str]]:
+    """Calls a tool by the Inspector; and the names of those that were called."""
+    called: set[str] = set()
+
+    async def call(tool: str, **arguments: str) -> dict[str, Any]:
+        called.add(tool)
+        given = [part for name, value in arguments.items() for part in ("--tool-arg", f"{name}={value}")]
+        answer = await _inspect(place, server, "tools/call", "--tool-name", tool, *given)
+        assert not answer.get("isError"), answer
+        return answer["structuredContent"]
+
+    return call, called
+
+
 def _server(place: Place, transport: str, profile: str) -> list[str]:
     if transport == "http":
         return [f"{place.url}{'' if profile == 'memory' else f'/{profile}'}/mcp", "--transport", "http"]
@@ -36,14 +50,7 @@ def _server(place: Place, transport: str, profile: str) -> list[str]:
 async def test_the_inspector_lists_and_calls_every_tool_on_memories(place: Place, transport: str) -> None:
     server = _server(place, transport, "memory")
 
-    async def call(tool: str, **arguments: str) -> dict[str, Any]:
-        called.add(tool)
-        given = [part for name, value in arguments.items() for part in ("--tool-arg", f"{name}={value}")]
-        answer = await _inspect(place, server, "tools/call", "--tool-name", tool, *given)
-        assert not answer.get("isError"), answer
-        return answer["structuredContent"]
-
-    called: set[str] = set()
+    call, called = _caller(place, server)
     listed = {tool["name"] for tool in (await _inspect(place, server, "tools/list"))["tools"]}
     added = await call("add_memory", text="The deploy key lives in vault nine.")
     assert (await call("search_memories", query="deploy key"))["memories"][0]["id"] == added["id"]
@@ -61,14 +68,7 @@ async def test_the_inspector_lists_and_calls_every_tool_on_memories(place: Place
 async def test_the_inspector_lists_and_calls_every_tool_on_documents(place: Place, transport: str) -> None:
     server = _server(place, transport, "documents")
 
-    async def call(tool: str, **arguments: str) -> dict[str, Any]:
-        called.add(tool)
-        given = [part for name, value in arguments.items() for part in ("--tool-arg", f"{name}={value}")]
-        answer = await _inspect(place, server, "tools/call", "--tool-name", tool, *given)
-        assert not answer.get("isError"), answer
-        return answer["structuredContent"]
-
-    called: set[str] = set()
+    call, called = _caller(place, server)
     listed = {tool["name"] for tool in (await _inspect(place, server, "tools/list"))["tools"]}
     file_id = (await call("add_document", text="The dog is called Rex."))["file_id"]
     assert (await call("list_documents"))["documents"][0]["file_id"] == file_id
