@@ -254,7 +254,8 @@ async def test_a_killed_engine_breaks_streams_loudly_and_comes_back_with_its_ada
     assert engine.pid is not None
     processes = psutil.Process(engine.pid).children(recursive=True)
     core = next(process for process in processes if "EngineCore" in process.name() or "EngineCore" in " ".join(process.cmdline()))
-    endless = Sampling(temperature=0.0, max_tokens=engine.window - 200, ignore_eos=True)
+    # One answer that fills the window takes a second: a test process that pauses as long would find it ended well.
+    endless = Sampling(temperature=1.0, max_tokens=engine.window - 200, ignore_eos=True, n=16)
     stream = engine.chat(TALK, policy=policy, sampling=endless, stream=True)
     await anext(stream)
     core.kill()
