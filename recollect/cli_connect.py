@@ -23,7 +23,7 @@ from recollect.errors import ConfigurationError
 from recollect.invocation import Invocation
 
 AGENTS = frozenset({"memory", "memory-r1", "reader", "rmm"})
-PROFILES = ("memory", "documents", "all")
+PROFILES = ("memory", "documents", "delegate", "all")
 
 
 class Client(StrEnum):

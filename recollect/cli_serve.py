@@ -26,17 +26,18 @@ def serve(ctx: typer.Context, overrides: Overrides = None) -> None:
 
 
 class McpProfile(StrEnum):
-    """Which tools are offered: on memories, on long documents, or all (where mcp.all is set)."""
+    """Which tools are offered: on memories, on long documents, to hand work on (with delegation.file), or all (with mcp.all)."""
 
     memory = "memory"
     documents = "documents"
+    delegate = "delegate"
     all = "all"
 
 
 def mcp(
     ctx: typer.Context,
     overrides: Overrides = None,
-    profile: Annotated[McpProfile, typer.Option(help="Which tools: on memories, on long documents, or all.")] = McpProfile.memory,
+    profile: Annotated[McpProfile, typer.Option(help="Which tools: for memories, documents, handing work on, or all.")] = McpProfile.memory,
 ) -> None:
     """MCP over stdio, for editors and coding agents: passed on to the running server, which is started if none runs."""
     settings = _settings(ctx, overrides)

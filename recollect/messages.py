@@ -5,6 +5,7 @@ Wire shapes of particular APIs (content parts, blocks, items) are turned into th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -42,6 +43,6 @@ def assistant(content: str) -> Message:
     return Message(role="assistant", content=content)
 
 
-def last_user_text(messages: list[Message]) -> str:
+def last_user_text(messages: Sequence[Message]) -> str:
     """The text of the last user message; empty if there is none."""
     return next((m.content for m in reversed(messages) if m.role == "user"), "")

@@ -30,7 +30,7 @@ MAX_SHOWN = 80
 """Characters of a wrong value that an error repeats."""
 
 
-def _http_url(url: str) -> str:
+def http_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -42,7 +42,7 @@ def _http_url(url: str) -> str:
 
 
 def _http_url_if_set(url: str) -> str:
-    return _http_url(url) if url else ""
+    return http_url(url) if url else ""
 
 
 class ServerSettings(Frozen):
@@ -66,7 +66,7 @@ class EngineSettings(Frozen):
     kind: Literal["vllm", "attach", "openai", "scripted", "none"] = "vllm"
     model: str = ""
     """Empty: the bundled seed model."""
-    urls: tuple[Annotated[str, AfterValidator(_http_url)], ...] = ()
+    urls: tuple[Annotated[str, AfterValidator(http_url)], ...] = ()
     api_key: str = Field(default="", repr=False)
     max_model_len: int | None = None
     dtype: str = "auto"
@@ -94,6 +94,13 @@ class McpSettings(Frozen):
 
     all: bool = False
     """Whether every tool is offered together at `/all/mcp`: more text than models like to read."""
+
+
+class DelegationSettings(Frozen):
+    """Tasks that clients' models hand on to other models and agents, by MCP at `/delegate/mcp`."""
+
+    file: Path | None = None
+    """YAML that says who may be asked to do what (docs/delegation.md). None: nobody."""
 
 
 class EmbedderSettings(Frozen):
@@ -217,6 +224,7 @@ class Settings(Frozen):
     embedder: EmbedderSettings = EmbedderSettings()
     agents: AgentSettings = AgentSettings()
     mcp: McpSettings = McpSettings()
+    delegation: DelegationSettings = DelegationSettings()
     files: FileSettings = FileSettings()
     log: LogSettings = LogSettings()
 

@@ -12,11 +12,12 @@ from recollect.errors import InvalidRequest
 from recollect.memory import LOCAL_TENANT
 from recollect.trajectory import Feedback
 from server.identity import Identity
-from server.mcp_app.calls import Whose, caller, namespace_of, question_of, told, whole
+from server.mcp_app.calls import Whose, caller, namespace_of, question_of, told
 from server.mcp_app.shapes import AgentAnswer, Noted, ServerStatus
 from server.mcp_app.strict import hints, tool_of
 from server.routes.limits import MAX_QUERY
 from server.service import Service
+from server.service.exchange import whole
 
 Text = Annotated[str | None, Field(max_length=100_000)]
 

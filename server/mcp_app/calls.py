@@ -18,7 +18,7 @@ from recollect.memory import Namespace
 from recollect.messages import Message, user
 from server.identity import OPEN_WEBUI_HEADER, SCOPE_HEADER, Claims, Identity, identify, session_of
 from server.principal import Principal, principal_of
-from server.service import ChatRequest, Exchange
+from server.service import ChatRequest
 from server.service.exchange import defect
 
 logger = logging.getLogger(__name__)
@@ -83,13 +83,3 @@ def question_of(identity: Identity, question: str, agent: str, document: str | N
         session=session_of({}, metadata, messages, identity.namespace),
         channel="mcp",
     )
-
-
-async def whole(exchange: Exchange) -> str:
-    """The answer, when it is whole and durable. Raises what the exchange raises."""
-    try:
-        async for _ in exchange:
-            pass
-        return exchange.answer
-    finally:
-        exchange.abandon()

@@ -8,12 +8,15 @@ from typing import Any
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 
-from server.mcp_app.calls import namespace_of, told
+from recollect.errors import NotFound
+from server.mcp_app.calls import caller, namespace_of, told
 from server.service import Service
+from server.service.delegation import Delegation
 
 NEWEST = 20
 COUNTED = 10_000
 OWN = "me"
+CURRENT = "current"
 
 
 def add_resources(server: MCPServer[Any], service: Service) -> None:
@@ -50,6 +53,22 @@ def add_resources(server: MCPServer[Any], service: Service) -> None:
             "tags": dict(Counter(tag for record in records for tag in record.tags).most_common(NEWEST)),
             "newest": [{"id": record.id, "text": record.text} for record in records[:NEWEST]],
         }
+
+
+def add_plan(server: MCPServer[Any], delegation: Delegation) -> None:
+    """Offer the configuration of delegated work."""
+
+    @server.resource("recollect://delegation/{version}", name="delegation", title="Delegation", mime_type="application/json")
+    async def plan(version: str, ctx: Context[Any, Any]) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        """Who may be asked to do what (`current`); it holds no key."""
+        try:
+            async with told(ctx, "chat"):
+                delegation.admit(caller(ctx).tenant)
+                if version not in (CURRENT, delegation.version):
+                    raise NotFound(f"no version {version!r} of the configuration; read recollect://delegation/{CURRENT}", param="version")
+        except ToolError as exc:
+            raise ResourceError(str(exc)) from exc
+        return {"version": delegation.version, **delegation.plan.model_dump(mode="json")}
 
 
 def add_prompts(server: MCPServer[Any]) -> None:

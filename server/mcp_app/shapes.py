@@ -102,6 +102,52 @@ class Reading(BaseModel):
     error: str | None = None
 
 
+class Thoughts(BaseModel):
+    """What a model answered, and who failed before it."""
+
+    answer: str
+    model: str
+    trajectory_id: str
+    failed: list[str]
+
+
+class ProviderModel(BaseModel):
+    """A model that can be asked."""
+
+    model: str
+    kind: str
+    ready: bool
+    detail: str
+    vision: bool
+    cost: float
+
+
+class Providers(BaseModel):
+    """Who can be asked, and for what."""
+
+    allow: list[str]
+    models: list[ProviderModel]
+    types: list[str]
+
+
+class WorkerState(BaseModel):
+    """`state`: running, done, failed, interrupted, closed."""
+
+    worker_id: str
+    state: str
+    description: str
+    model: str
+    answer: str
+    error: str
+    trajectory_id: str
+
+
+class WorkerList(BaseModel):
+    """Workers, newest first."""
+
+    workers: list[WorkerState]
+
+
 class ServerStatus(BaseModel):
     """Where the server stands."""
 

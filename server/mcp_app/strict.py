@@ -43,7 +43,7 @@ def tool_of(function: Callable[..., Any], hints: ToolAnnotations) -> Tool:
     )
     tool.parameters = _terse(strict.model_json_schema(by_alias=True))
     if loose.output_schema is not None:
-        tool.fn_metadata.output_schema = _terse(loose.output_schema)
+        tool.fn_metadata.output_schema = _undescribed(_terse(loose.output_schema))
     return tool
 
 
@@ -59,8 +59,16 @@ def _terse(schema: Any) -> Any:
             kept[name] = {field: _terse(part) for field, part in value.items()}
         elif name == "anyOf":
             kept |= _optional([_terse(part) for part in value])
-        elif not (name == "title" and isinstance(value, str)) and not (name == "default" and value is None):
+        elif not (name == "title" and isinstance(value, str)) and not (name == "default" and value in (None, "")):
             kept[name] = _terse(value)
+    return kept
+
+
+def _undescribed(schema: dict[str, Any]) -> dict[str, Any]:
+    """An output's schema without what it says of whole objects: the tool's own text says it."""
+    kept = {name: value for name, value in schema.items() if name != "description"}
+    if "$defs" in kept:
+        kept["$defs"] = {name: _undescribed(inner) for name, inner in kept["$defs"].items()}
     return kept
 
 
@@ -72,12 +80,14 @@ def _optional(branches: list[dict[str, Any]]) -> dict[str, Any]:
     return {"anyOf": branches}
 
 
-def hints(title: str, *, read_only: bool = False, destructive: bool = False, idempotent: bool = False) -> ToolAnnotations:
-    """What a tool does, in words of the protocol; none of ours reaches beyond this server."""
+def hints(
+    title: str, *, read_only: bool = False, destructive: bool = False, idempotent: bool = False, open_world: bool = False
+) -> ToolAnnotations:
+    """What a tool does, in words of the protocol; `open_world`: it reaches beyond this server."""
     return ToolAnnotations(
         title=title,
         read_only_hint=read_only,
         destructive_hint=destructive,
         idempotent_hint=idempotent or read_only,
-        open_world_hint=False,
+        open_world_hint=open_world,
     )

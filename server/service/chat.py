@@ -18,7 +18,7 @@ from recollect.memory import LOCAL_TENANT, Namespace
 from recollect.messages import Message
 from recollect.stores import MemoryStore
 from recollect.tools import Tools
-from server.adapters import Adapters
+from server.adapters import Adapters, Pins
 from server.agents.base import Agent, AgentContext, AgentRequest
 from server.agents.recorder import Recorder
 from server.agents.rmm.rerankers import Rerankers
@@ -123,26 +123,32 @@ class Chat:
         self._disk_checked = -DISK_CHECK_S
         self._running: set[Exchange] = set()
 
-    async def begin(self, request: ChatRequest) -> Exchange:
-        """Start to answer. Raises NotFound (model, file), InvalidRequest (an agent that reads no files), StorageFull, EngineUnavailable;
-        what comes later is raised by the exchange."""
-        agent = self._agent(request.model)
-        self._check_files(request, agent)
-        self._check_abilities(request, agent)
+    async def begin(self, request: ChatRequest, *, agent: Agent | None = None, engine: Engine | None = None) -> Exchange:
+        """Start to answer. `agent`, on `engine`: one that is no model of this server, and was found able by its caller.
+
+        Raises NotFound (model, file), InvalidRequest (an agent that reads no files), StorageFull, EngineUnavailable; what comes later is
+        raised by the exchange.
+        """
+        if agent is None:
+            agent = self._agent(request.model)
+            self._check_files(request, agent)
+            self._check_abilities(request, agent)
         self._check_disk()
         await self.pending.settle(request.identity.namespace, timeout_s=PENDING_WAIT_S)
         # Without memory nothing of the answer depends on its state.
         seq = await self._store.seq(request.identity.namespace) if request.use_memory else None
         if request.use_memory and self._at_end(agent):
             await self._sessions.touch(request.identity.namespace, request.session, agent.id, done=request.session_done)
-        pins = self._adapters.pin(agent.aliases, request.identity.tenant)
+        # Who calls nothing of this server's engine need not wait for it.
+        elsewhere = engine is not None and not agent.aliases
+        pins = Pins({}, lambda: None) if elsewhere else self._adapters.pin(agent.aliases, request.identity.tenant)
         exchange = Exchange(
             agent=agent,
             request=AgentRequest(
                 request.messages, request.sampling, stream=request.stream, use_memory=request.use_memory, tools=request.tools
             ),
             context=AgentContext(
-                engine=self._engine,
+                engine=engine or self._engine,
                 store=self._store,
                 namespace=request.identity.namespace,
                 policies=pins.policies,

@@ -314,6 +314,16 @@ class Exchange:
         await self._append("steps", body)
 
 
+async def whole(exchange: Exchange) -> str:
+    """The answer, when it is whole and durable. Raises what the exchange raises."""
+    try:
+        async for _ in exchange:
+            pass
+        return exchange.answer
+    finally:
+        exchange.abandon()
+
+
 def defect(exc: BaseException) -> str:
     """The type and the places of an unforeseen error, without its text: that may hold what a user wrote."""
     return f"{type(exc).__name__}\n{''.join(traceback.format_tb(exc.__traceback__))}"

@@ -26,6 +26,7 @@ from server.service.ids import new_id
 from server.service.pending import PendingWrites
 from server.service.retiring import Retiring
 from server.service.sessions import OpenSession, Sessions
+from server.service.workers import Workers
 
 MIN_SAID = 12
 """Characters."""
@@ -37,6 +38,8 @@ PLACES = {
     "runs": "recorded rollouts of tasks that were made of it are blanked; figures and hashes of trajectory ids stay",
     "evals": "answers to the tasks of suites, which are made of no user's text",
     "forgotten": "certificates, without text",
+    "workers": "conversations of workers; those that hold some of it are removed",
+    "delegation": "the audit of delegated work, without text",
     "sessions": "names of sessions that are open; removed with what they are part of",
     "rerankers": "weights; samples that wait for an update are dropped, and with a tenant all of it goes",
     "embedders": "models",
@@ -100,9 +103,11 @@ class Forgetting:
         sessions: Sessions,
         reflecting: asyncio.Lock,
         follow: Callable[[], Awaitable[None]],
+        workers: Workers,
     ) -> None:
         """`quiet` waits until no answer of a namespace is in progress; `reflecting` is held while a session is reflected on; `follow`
         has requests answered with what the registry points at."""
+        self._workers = workers
         self._home = home
         self._store = store
         self._files = files
@@ -185,6 +190,9 @@ class Forgetting:
             later, more = await self._redacted(tenant, [*doomed, *erased], holds, files)
             if later - ids:
                 await self._retired(retiring, later)
+            texts = {record.text for record in (*doomed, *erased) if len(record.text) >= MIN_SAID}
+            whole = {"tenant": "*", "namespace": str(namespaces[0])}.get(scope)
+            await self._workers.forget(tenant, whole, ids | later, texts)
             certificate = Certificate(
                 id=retiring.certificate,
                 at=now(),

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 
 from memory_store.embedders.base import Embedded, Embedder, EmbeddingStore
-from recollect.errors import EngineUnavailable
+from recollect.errors import ConfigurationError, EngineUnavailable
 from recollect.keys import KeyRing
 from recollect.log import LogWriter
 from recollect.memory import Namespace
@@ -25,10 +25,12 @@ from server.adapters import Adapters
 from server.agents.base import Agent
 from server.agents.registry import build_agents
 from server.agents.rmm.rerankers import Rerankers
+from server.delegation.plan import Limits, OwnProvider, load
 from server.engines.base import Engine
 from server.key_limits import KeyLimits
 from server.service.audit import Auditing
 from server.service.chat import Chat
+from server.service.delegation import Delegation
 from server.service.direct import Direct
 from server.service.feedback import FeedbackBook
 from server.service.files import Files
@@ -43,6 +45,8 @@ from server.service.reflect import Reflecting
 from server.service.sessions import OpenSession, Sessions
 from server.service.spending import Budget, Spending
 from server.service.store import OpeningStore
+from server.service.worker_files import Worker
+from server.service.workers import Change, Workers
 
 logger = logging.getLogger(__name__)
 
@@ -147,6 +151,8 @@ class Service:
             at_end=lambda agent: self.reflecting.at_end(agent),
         )
         self.readings = Readings(self.chat, known)
+        self.delegation = self._delegation(settings)
+        self.workers = self.delegation.workers if self.delegation else Workers(self.home / "workers", Limits(), _no_work)
         self.reflecting = Reflecting(self._models, self.engine, self._store, self._log, self.adapters, known, self.spending)
         self.memories = Memories(self._store, self.chat.pending)
         self.forgetting = Forgetting(
@@ -161,6 +167,7 @@ class Service:
             self.sessions,
             self.reflecting.lock,
             self.adapters.refresh,
+            self.workers,
         )
         self.auditing = Auditing(self.home, self._store, self.memories, self.forgetting, self.chat.pending)
         self.feedback = FeedbackBook(self._log, known, kept=settings.log.enabled)
@@ -185,6 +192,8 @@ class Service:
             self._store.start()
         if self._owns_engine:
             await self.engine.start()
+        if self.delegation is not None:
+            await self.delegation.start()
         self._watching = asyncio.create_task(self.adapters.watch())
         self._ending = asyncio.create_task(self.sessions.watch(self._end))
         self._counting = asyncio.create_task(self.limits.watch())
@@ -206,6 +215,8 @@ class Service:
                     watching.cancel()
                     parts.push_async_callback(asyncio.wait, {watching})
             parts.push_async_callback(self.chat.close)
+            if self.delegation is not None:
+                parts.push_async_callback(self.delegation.close)
 
     @property
     def ready(self) -> bool:
@@ -250,9 +261,24 @@ class Service:
         await self.reflecting.end(session)
 
     async def _quiet(self, namespace: Namespace) -> None:
-        """Until no answer of a namespace is in progress, readings too, which may take long and are stopped."""
+        """Until no answer of a namespace is in progress; readings and workers, which may take long, are stopped."""
         await self.readings.forget(namespace)
+        await self.workers.interrupt(namespace)
         await self.chat.quiet(namespace)
+
+    def _delegation(self, settings: Settings) -> Delegation | None:
+        """What `delegation.file` allows. Raises ConfigurationError, also for agents that this server does not have."""
+        if settings.delegation.file is None:
+            return None
+        plan = load(settings.delegation.file)
+        for name, provider in plan.providers.items():
+            for model in provider.models:
+                if isinstance(provider, OwnProvider) and self._agents and model not in self._agents:
+                    raise ConfigurationError(
+                        f"providers.{name}.models: this server has no agent {model!r}; it has {', '.join(self._agents)}",
+                        param=f"providers.{name}.models",
+                    )
+        return Delegation(plan, chat=self.chat, engine=self.engine, alias=settings.agents.policy, home=self.home)
 
     def _memory_part(self) -> Part:
         failure = self._store.failure if isinstance(self._store, OpeningStore) else None
@@ -265,3 +291,7 @@ class Service:
             base = self.engine.base
             return {**self._agents, base: self._agents.get(base) or Direct(base)}
         return self._agents
+
+
+async def _no_work(worker: Worker, change: Change) -> None:
+    """Without a plan nobody works: what there is can be forgotten."""

@@ -1,0 +1,167 @@
+"""Who may be asked to do what: the file that `delegation.file` names. What it does not allow is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast, get_args
+
+import yaml
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from recollect.errors import ConfigurationError
+from recollect.memory import LOCAL_TENANT
+from recollect.model import Frozen
+from recollect.settings import http_url
+
+Call = Literal["think", "see", "agent_task", "spawn_agent"]
+CALLS: tuple[Call, ...] = get_args(Call)
+Effort = Literal["low", "medium", "high"]
+AbsoluteFolder = Annotated[Path, AfterValidator(lambda path: _absolute(path))]
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("write an absolute path")
+    return path
+
+
+class ModelConfig(Frozen):
+    """One model of a provider."""
+
+    vision: bool = False
+    """Whether it takes images."""
+    tools: Literal["native", "text"] = "native"
+    """How it calls tools: by the protocol, or by a line of JSON in its answer, for models that were not trained to."""
+    cost: float = Field(default=0.0, ge=0)
+    """Of a million tokens, in whatever currency: routing compares it."""
+    max_chars: int | None = Field(default=None, ge=1)
+    """Of a task; longer ones are routed to others."""
+
+
+Models = Annotated[dict[str, ModelConfig], Field(min_length=1)]
+
+
+class ChatProvider(Frozen):
+    """A server that speaks OpenAI's chat completions: Ollama, or any other."""
+
+    kind: Literal["ollama", "openai"]
+    url: Annotated[str, AfterValidator(http_url)]
+    api_key_env: str = ""
+    """The environment variable that holds its key."""
+    models: Models
+
+
+class CodexProvider(Frozen):
+    """The Codex CLI, which does a task by itself in one of `folders`, inside its sandbox."""
+
+    kind: Literal["codex"]
+    command: str = "codex"
+    folders: tuple[AbsoluteFolder, ...] = Field(min_length=1)
+    sandbox: Literal["read-only", "workspace-write"] = "read-only"
+    environment: tuple[str, ...] = ("CODEX_HOME", "OPENAI_API_KEY", "CODEX_API_KEY")
+    """The variables of the server's environment that it is given, besides HOME and PATH."""
+    models: Models
+
+
+class OwnProvider(Frozen):
+    """Recollect's own agents: `think` asks one of them; a worker is the server's own model, with tools."""
+
+    kind: Literal["agents"]
+    models: Models
+
+
+Provider = Annotated[ChatProvider | CodexProvider | OwnProvider, Field(discriminator="kind")]
+KINDS = ("ollama", "openai", "codex", "agents")
+
+
+class Rule(Frozen):
+    """Where tasks go that fit: to the first of `use` that is well, or to the cheapest."""
+
+    task: tuple[str, ...] = ()
+    """Types of task; none: any."""
+    min_chars: int = Field(default=0, ge=0)
+    max_chars: int | None = Field(default=None, ge=1)
+    effort: tuple[Effort, ...] = ()
+    use: tuple[str, ...] = Field(min_length=1)
+    """`provider/model`, or `provider` for its first one."""
+    prefer: Literal["listed", "cheapest"] = "listed"
+    max_cost: float | None = Field(default=None, ge=0)
+
+
+class WorkerType(Frozen):
+    """A kind of worker that is asked for by its name."""
+
+    instructions: str
+    use: str = ""
+    """`provider/model`; empty: by the rules."""
+    tools: tuple[str, ...] | None = None
+    """The tools that it has; left out: all."""
+
+
+class Budget(Frozen):
+    """What one worker, or one call, may use."""
+
+    steps: int = Field(default=16, ge=1)
+    """Model calls of one task."""
+    tokens: int = Field(default=200_000, ge=1)
+    """Of all tasks of a worker, prompts and completions."""
+    seconds: float = Field(default=600.0, gt=0)
+    """Of one task."""
+
+
+class Limits(Frozen):
+    """How many workers a tenant may have."""
+
+    running: int = Field(default=4, ge=1)
+    kept: int = Field(default=200, ge=1)
+    """When there are more, the oldest that are not running are removed."""
+
+
+class Plan(Frozen):
+    """The whole file."""
+
+    allow: tuple[Call, ...] = ()
+    """The tools that may be called; nothing by default."""
+    tenants: tuple[str, ...] = (LOCAL_TENANT,)
+    """Who may call them."""
+    roots: tuple[AbsoluteFolder, ...] = ()
+    """Folders whose files workers may read, and `see` may look at."""
+    providers: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")], Provider] = Field(min_length=1)
+    routing: tuple[Rule, ...] = ()
+    types: dict[str, WorkerType] = Field(default_factory=dict[str, WorkerType])
+    budget: Budget = Budget()
+    workers: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        named = [(f"routing.{i}.use", name) for i, rule in enumerate(self.routing) for name in rule.use]
+        named += [(f"types.{name}.use", kind.use) for name, kind in self.types.items() if kind.use]
+        for where, name in named:
+            provider, _, model = name.partition("/")
+            if provider not in self.providers:
+                raise ValueError(f"{where}: no provider {provider!r}; there are {', '.join(self.providers)}")
+            if model and model not in self.providers[provider].models:
+                raise ValueError(f"{where}: {provider} has no model {model!r}; it has {', '.join(self.providers[provider].models)}")
+        return self
+
+    @property
+    def targets(self) -> list[str]:
+        """Every `provider/model`."""
+        return [f"{name}/{model}" for name, provider in self.providers.items() for model in provider.models]
+
+
+def load(path: Path) -> Plan:
+    """Read the file. Raises ConfigurationError that names the field."""
+    try:
+        found = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as exc:
+        raise ConfigurationError(f"delegation.file {path} cannot be read: {exc}", param="delegation.file") from exc
+    try:
+        return Plan.model_validate(cast("Any", found or {}))
+    except ValidationError as exc:
+        problem = exc.errors()[0]
+        parts = [str(part) for part in problem["loc"]]
+        if len(parts) > 2 and parts[0] == "providers" and parts[2] in KINDS:
+            del parts[2]  # pydantic's name for the kind, which is no key of the file
+        field, said = ".".join(parts), problem["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{path}: {f'{field}: ' if field else ''}{said}", param=field or "delegation.file") from exc

@@ -1,0 +1,382 @@
+"""Work that is handed on by MCP at `/delegate/mcp`, with a second server of this kind as the provider that is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mcp import Client
+
+from recollect.tools import ToolCall
+from server.engines.scripted import Answer, ScriptedCall, ScriptedEngine, Spoken
+from tests.api.conftest import Served
+from tests.api.live import listening
+from tests.api.test_mcp import CHARACTERS_A_TOKEN, TOKENS, call, refusal
+
+ALL = ["think", "see", "agent_task", "spawn_agent"]
+
+
+def uses(tool: str, **arguments: Any) -> Spoken:
+    """An answer that calls one tool."""
+    return Spoken((ToolCall(id="call_1", name=tool, arguments=json.dumps(arguments)),))
+
+
+def results(asked: ScriptedCall) -> list[str]:
+    """What the tools have returned so far."""
+    return [message.content for message in asked.messages if message.role == "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A server with a plan, its client, and the peer that it asks."""
+
+    client: Client
+    served: Served
+    peer: ScriptedEngine
+    roots: Path
+
+    def audit(self) -> list[dict[str, Any]]:
+        [file] = (self.served.home / "delegation").iterdir()
+        assert file.stat().st_mode & 0o777 == 0o600
+        return [json.loads(line) for line in file.read_text().splitlines()]
+
+    @asynccontextmanager
+    async def of(self, user: str) -> AsyncGenerator[Client]:
+        """A client in another namespace."""
+        async with Client(f"{str(self.served.http.base_url).rstrip('/')}/ns/{user}/delegate/mcp") as client:
+            yield client
+
+    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        return await call(self.client, tool, **arguments)
+
+    async def refusal(self, tool: str, **arguments: Any) -> str:
+        return await refusal(self.client, tool, **arguments)
+
+
+Changed = Callable[[dict[str, Any]], None]
+
+
+@asynccontextmanager
+async def delegating(
+    tmp_path: Path,
+    answer: Answer,
+    *,
+    changed: Changed = lambda _: None,
+    engine: ScriptedEngine | None = None,
+    **sections: Mapping[str, Any],
+) -> AsyncGenerator[Place]:
+    roots = tmp_path / "project"
+    roots.mkdir(exist_ok=True)
+    (roots / "notes.txt").write_text("The launch is on Tuesday.\nBring cake.\n")
+    async with AsyncExitStack() as stack:
+        peer = ScriptedEngine(answer=answer)
+        other = await stack.enter_async_context(listening(tmp_path / "peer", peer, engine={"vision": True}))
+        plan: dict[str, Any] = {
+            "allow": ALL,
+            "roots": [str(roots)],
+            "providers": {
+                "house": {"kind": "openai", "url": f"{other.http.base_url}", "models": {"scripted": {"vision": True, "cost": 2}}},
+                "own": {"kind": "agents", "models": {"memory": {}}},
+            },
+            "budget": {"steps": 5, "seconds": 30},
+        }
+        changed(plan)
+        file = tmp_path / "delegation.yaml"
+        file.write_text(yaml.safe_dump(plan))
+        served = await stack.enter_async_context(
+            listening(tmp_path / "home", engine or ScriptedEngine(), delegation={"file": str(file)}, **sections)  # pyright: ignore[reportArgumentType]
+        )
+        client = await stack.enter_async_context(Client(f"{str(served.http.base_url).rstrip('/')}/delegate/mcp"))
+        yield Place(client, served, peer, roots)
+
+
+async def test_a_thought_is_another_models_answer_and_a_trajectory(tmp_path: Path) -> None:
+    async with delegating(tmp_path, lambda _: "Forty-two.") as place:
+        thought = await place.call("think", task="What is six times seven?", use="house")
+        assert (thought["answer"], thought["model"], thought["failed"]) == ("Forty-two.", "house/scripted", [])
+        [logged] = await place.served.logged()
+        found = logged.trajectory
+        assert (found.id, found.agent, found.trainable) == (thought["trajectory_id"], "delegate/house/scripted", False)
+        assert [step.text for step in found.steps] == ["Forty-two."]
+        [entry] = place.audit()
+        assert (entry["call"], entry["decision"], entry["target"], entry["ok"]) == ("think", "allowed", "house/scripted", True)
+        assert entry["trajectory_id"] == found.id
+        assert "seven" not in json.dumps(entry)
+        own = await place.call("think", task="Who are you?", use="own/memory")
+        assert own["answer"] == "Who are you?"
+
+
+async def test_nothing_is_allowed_that_the_plan_does_not_name(tmp_path: Path) -> None:
+    def changed(plan: dict[str, Any]) -> None:
+        plan["allow"] = ["see"]
+
+    async with delegating(tmp_path, lambda _: "No.", changed=changed) as place:
+        assert "name think under allow" in await place.refusal("think", task="Hello?")
+        assert "name spawn_agent under allow" in await place.refusal("spawn_agent", description="x", task="Hello?")
+        assert [(entry["call"], entry["decision"]) for entry in place.audit()] == [("think", "denied"), ("spawn_agent", "denied")]
+        assert place.peer.calls == []
+
+
+async def test_only_tenants_that_the_plan_names_may_ask(tmp_path: Path) -> None:
+    def changed(plan: dict[str, Any]) -> None:
+        plan["tenants"] = ["acme"]
+
+    async with delegating(tmp_path, lambda _: "No.", changed=changed) as place:
+        for tool, arguments in (("think", {"task": "Hello?"}), ("providers", {}), ("list_agents", {})):
+            assert "name it under tenants" in await place.refusal(tool, **arguments)
+        assert place.peer.calls == []
+
+
+async def test_rules_choose_and_where_one_fails_the_next_is_asked(tmp_path: Path) -> None:
+    def changed(plan: dict[str, Any]) -> None:
+        plan["providers"]["gone"] = {"kind": "ollama", "url": "http://127.0.0.1:9", "models": {"small": {}}}
+        plan["routing"] = [{"task": ["code"], "use": ["gone", "house"]}, {"max_chars": 5, "use": ["own"]}, {"use": ["house"]}]
+
+    async with delegating(tmp_path, lambda _: "Done.", changed=changed) as place:
+        first = await place.call("think", task="Write a loop.", task_type="code")
+        assert (first["model"], first["failed"]) == ("house/scripted", ["gone/small"])
+        again = await place.call("think", task="Write a loop.", task_type="code")
+        assert (again["model"], again["failed"]) == ("house/scripted", [])  # gone is passed over for a while
+        assert (await place.call("think", task="Hi"))["model"] == "own/memory"
+        assert "no answer from" in await place.refusal("think", task="Hi", use="gone/small")
+        listed = await place.call("providers")
+        ready = {model["model"]: model["ready"] for model in listed["models"]}
+        assert ready == {"house/scripted": True, "own/memory": True, "gone/small": False}
+        assert listed["allow"] == ALL
+
+
+async def test_a_task_is_done_with_files_and_memory_and_is_remembered(tmp_path: Path) -> None:
+    def answer(asked: ScriptedCall) -> str | Spoken:
+        found = results(asked)
+        if not found:
+            return uses("search_files", text="launch")
+        if len(found) == 1:
+            return uses("add_memory", text="The launch was moved to Tuesday.")
+        return f"It is on Tuesday ({found[0]})."
+
+    async with delegating(tmp_path, answer) as place:
+        done = await place.call("agent_task", task="When is the launch?", use="house")
+        assert (done["state"], done["error"]) == ("done", "")
+        assert "notes.txt:1: The launch is on Tuesday." in done["answer"]
+        [logged] = await place.served.logged()
+        assert [step.role for step in logged.trajectory.steps] == ["worker", "worker", "tool", "worker", "tool"]
+        listed = (await place.served.http.get("/v1/memories")).json()["data"]
+        assert {memory["text"] for memory in listed} == {
+            "The launch was moved to Tuesday.",
+            f"Asked: When is the launch?\nFound: {done['answer']}",
+        }
+        assert {(memory["trust"], memory["tags"][0]) for memory in listed} == {("assistant", "delegation")}
+        inner = [entry for entry in place.audit() if entry["call"].startswith("worker.")]
+        assert [(entry["call"], entry.get("path")) for entry in inner] == [("worker.search_files", "."), ("worker.add_memory", None)]
+        place.peer.calls.clear()
+        await place.call("agent_task", task="Tell me about the launch again.", use="house")
+        assert "The launch was moved to Tuesday." in place.peer.calls[0].messages[1].content
+
+
+@pytest.mark.parametrize("path", ["../secret.txt", "/etc/passwd", "link.txt", ".env", "sub/../../secret.txt", "id_rsa", ".git/config"])
+async def test_files_outside_and_secret_ones_are_not_read(tmp_path: Path, path: str) -> None:
+    (tmp_path / "secret.txt").write_text("canary-7731")
+
+    async with delegating(tmp_path, lambda asked: results(asked)[0] if results(asked) else uses("read_file", path=path)) as place:
+        (place.roots / "link.txt").symlink_to(tmp_path / "secret.txt")
+        (place.roots / ".git").mkdir()
+        for name in (".env", "id_rsa", ".git/config"):
+            (place.roots / name).write_text("canary-7731")
+        done = await place.call("agent_task", task="Read it.", use="house")
+        assert done["answer"].startswith("error: ")
+        assert "canary" not in done["answer"]
+        assert [entry["ok"] for entry in place.audit() if entry["call"] == "worker.read_file"] == [False]
+
+
+async def test_the_same_call_thrice_stops_a_worker_and_so_does_its_budget(tmp_path: Path) -> None:
+    rounds = iter(range(1000))
+    async with delegating(tmp_path, lambda _: uses("read_file", path="notes.txt")) as place:
+        stuck = await place.call("agent_task", task="Read it again and again.", use="house")
+        assert stuck["state"] == "failed"
+        assert "the same call of read_file was made 3 times" in stuck["error"]
+        place.peer.answer = lambda _: uses("read_file", path="notes.txt", offset=next(rounds))
+        endless = await place.call("agent_task", task="Read it piece by piece.", use="house")
+        assert "made 5 calls without an answer" in endless["error"]
+        place.peer.answer = lambda _: "Enough."
+        allowed = await place.call("send_agent_input", worker_id=endless["worker_id"], text="Stop now and answer.")
+        assert (await place.call("wait_agent", worker_id=allowed["worker_id"]))["answer"] == "Enough."
+
+
+async def test_tokens_of_a_worker_are_counted_over_its_tasks(tmp_path: Path) -> None:
+    def changed(plan: dict[str, Any]) -> None:
+        plan["budget"]["tokens"] = 50
+
+    async with delegating(tmp_path, lambda _: "x" * 100, changed=changed) as place:
+        first = await place.call("agent_task", task="Say something.", use="house")
+        assert first["state"] == "done"
+        await place.call("send_agent_input", worker_id=first["worker_id"], text="And more.")
+        spent = await place.call("wait_agent", worker_id=first["worker_id"])
+        assert (spent["state"], "has used its 50 tokens" in spent["error"]) == ("failed", True)
+
+
+async def test_workers_go_on_beside_and_take_what_comes_meanwhile(tmp_path: Path) -> None:
+    async with delegating(tmp_path, lambda asked: f"Heard: {asked.messages[-1].content}") as place:
+        place.peer.trouble.hold = asyncio.Event()
+        spawned = await place.call("spawn_agent", description="listens", task="One.", use="house")
+        assert spawned["state"] == "running"
+        assert (await place.call("wait_agent", worker_id=spawned["worker_id"], wait_s=0.05))["state"] == "running"
+        await place.call("send_agent_input", worker_id=spawned["worker_id"], text="Two.")
+        place.peer.trouble.hold.set()
+        done = await place.call("wait_agent", worker_id=spawned["worker_id"])
+        assert (done["state"], done["answer"]) == ("done", "Heard: Two.")
+        listed = (await place.call("list_agents"))["workers"]
+        assert [(worker["description"], worker["state"]) for worker in listed] == [("listens", "done")]
+        async with place.of("bob") as bob:
+            assert "no worker" in await refusal(bob, "wait_agent", worker_id=spawned["worker_id"])
+            assert "no worker" in await refusal(bob, "close_agent", worker_id=spawned["worker_id"])
+            assert (await call(bob, "list_agents"))["workers"] == []
+        assert (await place.call("close_agent", worker_id=spawned["worker_id"]))["state"] == "closed"
+        assert "was closed" in await place.refusal("send_agent_input", worker_id=spawned["worker_id"], text="Three.")
+
+
+async def test_a_worker_outlives_the_server_as_interrupted_and_goes_on(tmp_path: Path) -> None:
+    read = asyncio.Event()
+
+    def answer(asked: ScriptedCall) -> str | Spoken:
+        if not results(asked):
+            return uses("read_file", path="notes.txt")
+        read.set()
+        return f"Read: {results(asked)[0].splitlines()[0]}"
+
+    def held(asked: ScriptedCall) -> str | Spoken:
+        if results(asked):
+            place.peer.trouble.hold = asyncio.Event()
+        return answer(asked)
+
+    async with delegating(tmp_path, held) as place:
+        await place.call("spawn_agent", description="reads", task="Read the notes.", use="house")
+        await read.wait()
+    async with delegating(tmp_path, answer) as place:
+        [found] = (await place.call("list_agents"))["workers"]
+        assert (found["state"], "send_agent_input goes on" in found["error"]) == ("interrupted", True)
+        await place.call("send_agent_input", worker_id=found["worker_id"])
+        done = await place.call("wait_agent", worker_id=found["worker_id"])
+        assert (done["state"], done["answer"]) == ("done", "Read: The launch is on Tuesday.")
+        assert len(place.peer.calls) == 1  # what it had read before is in its conversation
+
+
+async def test_a_worker_that_a_killed_server_left_is_interrupted(tmp_path: Path) -> None:
+    async with delegating(tmp_path, lambda _: "Never.") as place:
+        spawned = await place.call("spawn_agent", description="waits", task="Wait.", use="house")
+        await place.call("wait_agent", worker_id=spawned["worker_id"])
+        file = place.served.home / "workers" / "local" / f"{spawned['worker_id']}.json"
+        assert file.stat().st_mode & 0o777 == 0o600
+        left = json.loads(file.read_text()) | {"state": "running", "answer": ""}
+    file.write_text(json.dumps(left))
+    async with delegating(tmp_path, lambda _: "At last.") as place:
+        [found] = (await place.call("list_agents"))["workers"]
+        assert found["state"] == "interrupted"
+        await place.call("send_agent_input", worker_id=found["worker_id"])
+        assert (await place.call("wait_agent", worker_id=found["worker_id"]))["answer"] == "At last."
+
+
+async def test_calls_in_plain_text_are_read_too(tmp_path: Path) -> None:
+    def changed(plan: dict[str, Any]) -> None:
+        plan["providers"]["house"]["models"]["scripted"]["tools"] = "text"
+
+    def answer(asked: ScriptedCall) -> str:
+        last = asked.messages[-1].content
+        return (
+            last.splitlines()[1] if last.startswith("Result of the tool") else '{"tool": "read_file", "arguments": {"path": "notes.txt"}}'
+        )
+
+    async with delegating(tmp_path, answer, changed=changed) as place:
+        done = await place.call("agent_task", task="Read the notes.", use="house")
+        assert done["answer"] == "The launch is on Tuesday."
+        assert all(asked.tools is None for asked in place.peer.calls)
+
+
+async def test_the_servers_own_model_works_too_and_its_tokens_are_kept(tmp_path: Path) -> None:
+    engine = ScriptedEngine(answer=lambda asked: results(asked)[0] if results(asked) else uses("list_files"))
+    async with delegating(tmp_path, lambda _: "No.", engine=engine) as place:
+        done = await place.call("agent_task", task="What is there?", use="own/memory")
+        assert done["answer"] == "notes.txt (38 bytes)"
+        [logged] = await place.served.logged()
+        assert logged.trajectory.trainable
+        assert all(step.completion_ids for step in logged.trajectory.steps if step.role == "worker")
+
+
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+async def test_an_image_is_looked_at_by_a_model_that_sees(tmp_path: Path) -> None:
+    async with delegating(tmp_path, lambda asked: f"{sum(m.image is not None for m in asked.messages)} image") as place:
+        seen = await place.call("see", image=f"data:image/png;base64,{PNG}", question="What is it?")
+        assert (seen["answer"], seen["model"]) == ("1 image", "house/scripted")
+        assert "outside" in await place.refusal("see", image="/etc/passwd")
+        assert "no PNG" in await place.refusal("see", image="notes.txt")
+        assert "takes no images" in await place.refusal("see", image=f"data:image/png;base64,{PNG}", use="own")
+
+
+async def test_forgetting_reaches_workers(tmp_path: Path) -> None:
+    async with delegating(tmp_path, lambda _: "The canary 9931 sings.") as place, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(place.of(user)) for user in ("ada", "bob", "eve")]
+
+        async def left() -> list[list[str]]:
+            return [[worker["worker_id"] for worker in (await call(client, "list_agents"))["workers"]] for client in clients]
+
+        made = [(await call(client, "agent_task", task="What does it do?", use="house"))["worker_id"] for client in clients]
+        await place.served.logged()
+        assert await left() == [[one] for one in made]
+        [memory] = (await place.served.http.get("/v1/memories", params={"namespace": "ada"})).json()["data"]
+        for body in ({"namespace": "ada", "id": memory["id"]}, {"namespace": "bob", "everything": True}):
+            forgotten = await place.served.http.post("/v1/memories/forget", json=body)
+            assert forgotten.status_code == 200, forgotten.text
+        assert await left() == [[], [], made[2:]]
+
+
+async def test_the_tools_of_the_profile_are_annotated_structured_and_short(tmp_path: Path) -> None:
+    async with delegating(tmp_path, lambda _: "") as place:
+        tools = (await place.client.list_tools()).tools
+        assert [tool.name for tool in tools] == [
+            "think", "see", "agent_task", "providers", "spawn_agent",
+            "send_agent_input", "wait_agent", "list_agents", "close_agent", "get_status",
+        ]  # fmt: skip
+        for tool in tools:
+            assert tool.description
+            assert tool.output_schema
+            assert tool.annotations is not None
+            assert tool.annotations.title
+        reading = {tool.name for tool in tools if tool.annotations and tool.annotations.read_only_hint}
+        assert reading == {"providers", "wait_agent", "list_agents", "get_status"}
+        beyond = {tool.name for tool in tools if tool.annotations and tool.annotations.open_world_hint}
+        assert beyond == {"think", "see", "agent_task", "spawn_agent", "send_agent_input"}
+        sent = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools]
+        assert len(json.dumps(sent, separators=(",", ":"))) / CHARACTERS_A_TOKEN < TOKENS
+
+
+async def test_without_a_plan_there_is_no_such_profile(tmp_path: Path) -> None:
+    async with listening(tmp_path / "home", ScriptedEngine()) as served:
+        assert (await served.http.post("/delegate/mcp", json={})).status_code == 404
+
+
+async def test_the_plan_is_a_resource_without_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOUSE_KEY", "sk-secret-4711")
+
+    def changed(plan: dict[str, Any]) -> None:
+        plan["providers"]["house"]["api_key_env"] = "HOUSE_KEY"
+        plan["types"] = {"reviewer": {"instructions": "Find faults.", "use": "house", "tools": ["read_file"]}}
+
+    async with delegating(tmp_path, lambda _: "Fine.", changed=changed) as place:
+        [content] = (await place.client.read_resource("recollect://delegation/current")).contents
+        text = getattr(content, "text", "")
+        assert json.loads(text)["providers"]["house"]["api_key_env"] == "HOUSE_KEY"
+        assert "sk-secret" not in text
+        await place.call("agent_task", task="Review it.", type="reviewer")
+        [asked] = place.peer.calls
+        assert "Find faults." in asked.messages[0].content
+        assert asked.tools is not None
+        assert [tool.name for tool in asked.tools.offered] == ["read_file"]
+        assert "no type 'critic'" in await place.refusal("agent_task", task="Review it.", type="critic")
