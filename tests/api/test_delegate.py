@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ import yaml
 from mcp import Client
 
 from recollect.tools import ToolCall
+from server.delegation.plan import load
 from server.engines.scripted import Answer, ScriptedCall, ScriptedEngine, Spoken
-from tests.api.conftest import Served
+from tests.api.conftest import Served, until
 from tests.api.live import listening
 from tests.api.test_mcp import CHARACTERS_A_TOKEN, TOKENS, call, refusal
 
@@ -380,3 +382,38 @@ async def test_the_plan_is_a_resource_without_keys(tmp_path: Path, monkeypatch: 
         assert asked.tools is not None
         assert [tool.name for tool in asked.tools.offered] == ["read_file"]
         assert "no type 'critic'" in await place.refusal("agent_task", task="Review it.", type="critic")
+
+
+async def test_workers_work_at_once_up_to_a_limit(tmp_path: Path) -> None:
+    def changed(plan: dict[str, Any]) -> None:
+        plan["workers"] = {"running": 2, "kept": 3}
+
+    async with delegating(tmp_path, lambda asked: asked.messages[-1].content, changed=changed) as place:
+        place.peer.trouble.hold = asyncio.Event()
+        both = [await place.call("spawn_agent", description=f"{n}", task=f"Task {n}.", use="house") for n in (1, 2)]
+        await until(lambda: place.peer.in_flight == 2)
+        assert "2 workers are at work" in await place.refusal("spawn_agent", description="3", task="Task 3.", use="house")
+        place.peer.trouble.hold.set()
+        for worker in both:
+            assert (await place.call("wait_agent", worker_id=worker["worker_id"]))["state"] == "done"
+        for number in (3, 4):
+            await place.call("agent_task", task=f"Task {number}.", use="house")
+        listed = (await place.call("list_agents"))["workers"]
+        assert [worker["description"] for worker in listed] == ["Task 4.", "Task 3.", "2"]
+
+
+def test_the_page_on_delegation_names_tests_that_there_are() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "delegation.md").read_text()
+    code = "".join((root / "tests" / "api" / name).read_text() for name in ("test_delegate.py", "test_mcp.py"))
+    named = set(re.findall(r"`(test_[a-z_]+)`", page))
+    assert len(named) > 10
+    assert [name for name in named if f"def {name}(" not in code] == []
+    theirs = [
+        name
+        for row in page.split("## Beside")[1].splitlines()
+        if row.startswith("| `")
+        for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    ]
+    assert len(theirs) == len(set(theirs)) == 28
+    load(root / "examples" / "delegation.yaml")

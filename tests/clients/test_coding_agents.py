@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from mcp import Client
 
+from tests.api.process import started
 from tests.clients.conftest import NODE, ROOT, Place
 
 pytestmark = pytest.mark.clients
@@ -119,3 +121,38 @@ async def test_codex_as_connect_sets_it_up(place: Place) -> None:
     run = (NODE / "codex", "exec", "--skip-git-repo-check")
     await place.run(*run, FACT, env=env)
     assert FACT in await place.run(*run, QUESTION, env=env)
+
+
+PLAN = """
+allow: [think, agent_task, spawn_agent]
+providers:
+  codex:
+    kind: codex
+    command: {command}
+    folders: [{folder}]
+    environment: [CODEX_HOME, RECOLLECT_API_KEY]
+    models: {{memory: {{}}}}
+"""
+
+
+async def test_codex_is_asked_by_delegation_and_goes_on_after_a_restart(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _configure(place, model="memory")
+    monkeypatch.setenv("CODEX_HOME", str(place.folder / "codex"))
+    monkeypatch.setenv("RECOLLECT_API_KEY", "none")
+    file = tmp_path / "delegation.yaml"
+    file.write_text(PLAN.format(command=NODE / "codex", folder=place.folder))
+    overrides = ("engine.kind=none", "embedder.kind=none", f"delegation.file={file}")
+    async with started(tmp_path / "asking", *overrides) as server, Client(f"{server.url}/delegate/mcp") as client:
+        thought = (await client.call_tool("think", {"task": FACT})).structured_content
+        assert thought is not None
+        assert await place.memories() == [FACT]
+        spawned = (await client.call_tool("agent_task", {"task": QUESTION, "wait_s": 50.0})).structured_content
+        assert spawned is not None
+        assert FACT in spawned["answer"]
+    async with started(tmp_path / "asking", *overrides) as server, Client(f"{server.url}/delegate/mcp") as client:
+        await client.call_tool("send_agent_input", {"worker_id": spawned["worker_id"], "text": QUESTION})
+        again = (await client.call_tool("wait_agent", {"worker_id": spawned["worker_id"], "wait_s": 50.0})).structured_content
+        assert again is not None
+        assert (again["state"], FACT in again["answer"]) == ("done", True)
