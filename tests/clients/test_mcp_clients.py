@@ -14,6 +14,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 
 from benchmarks.listening import listening
+from tests.api.process import started
 from tests.clients.conftest import CLIENTS, NODE, Place
 
 pytestmark = pytest.mark.clients
@@ -79,6 +80,40 @@ async def test_the_inspector_lists_and_calls_every_tool_on_documents(place: Plac
     assert (await call("delete_document", file_id=file_id))["deleted"] is True
     assert (await call("get_status"))["ready"] is True
     assert called == listed
+
+
+PLAN = """
+allow: [think, see, agent_task, spawn_agent]
+providers:
+  peer: {{kind: openai, url: {url}, models: {{scripted: {{vision: true}}}}}}
+  own: {{kind: agents, models: {{memory: {{}}}}}}
+"""
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+async def test_the_inspector_lists_and_calls_every_tool_that_hands_work_on(tmp_path: Path, transport: str) -> None:
+    quiet = ("engine.kind=scripted", "embedder.kind=none")
+    folder, file = tmp_path / "client", tmp_path / "delegation.yaml"
+    folder.mkdir()
+    async with started(tmp_path / "peer", *quiet, "engine.vision=true") as peer:
+        file.write_text(PLAN.format(url=peer.url))
+        async with started(tmp_path / "asking", *quiet, f"delegation.file={file}") as asking:
+            place = Place(asking.url, asking.home, folder)
+            server = _server(place, transport, "delegate")
+            call, called = _caller(place, server)
+            listed = {tool["name"] for tool in (await _inspect(place, server, "tools/list"))["tools"]}
+            assert [model["ready"] for model in (await call("providers"))["models"]] == [True, True]
+            assert (await call("think", task="Hello.", use="own"))["model"] == "own/memory"
+            assert (await call("see", image=f"data:image/png;base64,{PIXEL}"))["model"] == "peer/scripted"
+            assert (await call("agent_task", task="Hello.", use="peer"))["state"] == "done"
+            worker_id = (await call("spawn_agent", description="greets", use="peer"))["worker_id"]
+            await call("send_agent_input", worker_id=worker_id, text="Hello.")
+            assert (await call("wait_agent", worker_id=worker_id))["state"] == "done"
+            assert (await call("list_agents"))["workers"][0]["worker_id"] == worker_id
+            assert (await call("close_agent", worker_id=worker_id))["state"] == "closed"
+            assert (await call("get_status"))["ready"] is True
+            assert called == listed
 
 
 @asynccontextmanager
