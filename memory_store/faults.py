@@ -46,8 +46,8 @@ def settled(work: Callable[[], T], what: str) -> T:
 
 def translated(exc: Exception, what: str) -> RecollectError:
     """Our error for the operating system's, which Lance passes on as text."""
-    said = ("No space left", "StorageFull", "os error 28", "quota")
-    full = getattr(exc, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(text in str(exc) for text in said)
+    said = ("No space left", "StorageFull", "os error 28", "quota", "File too large", "os error 27")
+    full = getattr(exc, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(text in str(exc) for text in said)
     if full:
         return StorageFull(f"no space is left on the disk of {what}; nothing was stored. Free some and try again")
     if getattr(exc, "errno", None) in (errno.EROFS, errno.EACCES, errno.EPERM):

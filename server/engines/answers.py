@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -20,10 +20,11 @@ def whole(body: Json, *, exact: bool, n: int, told: bool = False) -> list[Chunk]
 
     `told`: keep the log-probabilities in OpenAI's form too.
     """
-    choices = sorted(body.get("choices") or (), key=lambda choice: choice["index"])
-    if not choices or (exact and len(choices) != n):
-        raise EngineError(f"{n} choices were asked for, the engine answered {len(choices)}")
-    chunks = [_chunk(choice, body, choice.get("message"), exact=exact, told=told) for choice in choices]
+    with _understood():
+        choices = sorted(body.get("choices") or (), key=lambda choice: choice["index"])
+        if not choices or (exact and len(choices) != n):
+            raise EngineError(f"{n} choices were asked for, the engine answered {len(choices)}")
+        chunks = [_chunk(choice, body, choice.get("message"), exact=exact, told=told) for choice in choices]
     if unfinished := [chunk.index for chunk in chunks if chunk.finish_reason is None]:
         raise EngineError(f"choices {unfinished} came without a finish reason")
     chunks[-1] = replace(chunks[-1], usage=_usage(body))
@@ -44,15 +45,18 @@ async def pieces(events: AsyncGenerator[Json], *, exact: bool, n: int, told: boo
     usage: Usage | None = None
     async with aclosing(events):
         async for event in events:
-            usage = _usage(event) or usage
-            for choice in event.get("choices") or ():
+            with _understood():
+                usage = _usage(event) or usage
+                choices: list[Json] = list(event.get("choices") or ())
+            for choice in choices:
                 if last is not None:
                     yield last
                     last = None
-                delta: Json | None = choice.get("delta")
-                opening = delta is not None and "role" in delta and not choice.get("token_ids")
-                known = numbers.setdefault(choice["index"], CallNumbers())
-                chunk = _chunk(choice, event, delta, exact=exact and not opening, told=told and not opening, numbers=known)
+                with _understood():
+                    delta: Json | None = choice.get("delta")
+                    opening = delta is not None and "role" in delta and not choice.get("token_ids")
+                    known = numbers.setdefault(choice["index"], CallNumbers())
+                    chunk = _chunk(choice, event, delta, exact=exact and not opening, told=told and not opening, numbers=known)
                 seen.add(chunk.index)
                 if chunk.prompt_ids is not None:
                     prompts[chunk.index] = chunk.prompt_ids
@@ -70,8 +74,19 @@ async def pieces(events: AsyncGenerator[Json], *, exact: bool, n: int, told: boo
     yield replace(last, usage=usage)
 
 
+@contextmanager
+def _understood() -> Generator[None]:
+    """JSON of another form than OpenAI's is the engine's error, told without what it holds."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
+        raise EngineError(f"the engine answered JSON of another form than OpenAI's API has ({type(exc).__name__})") from exc
+
+
 def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool, told: bool, numbers: CallNumbers | None = None) -> Chunk:
     text = choice.get("text") if message is None else message.get("content")
+    if text is not None and not isinstance(text, str):
+        raise TypeError("content is no text")
     prompt_ids = choice.get("prompt_token_ids") or body.get("prompt_token_ids")
     ids, logprobs = _tokens(choice) if exact else (None, None)
     if choice.get("finish_reason") in ("abort", "error"):

@@ -47,7 +47,7 @@ class Connection:
 
     async def post_json(self, path: str, body: dict[str, Any], *, timeout_s: float | None = None) -> dict[str, Any]:
         """The JSON object that POST `path` answers."""
-        return cast("dict[str, Any]", self._json(await self.post(path, body, timeout_s=timeout_s)))
+        return self._object(await self.post(path, body, timeout_s=timeout_s))
 
     async def events(self, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
         """The events of a stream, up to `[DONE]`. A stream that ends before it raises EngineUnavailable."""
@@ -61,7 +61,7 @@ class Connection:
                     data = line[5:].strip()
                     if data == b"[DONE]":
                         return
-                    event = cast("dict[str, Any]", self._json(data))
+                    event = self._object(data)
                     if "error" in event:
                         raise error_of(_status(event), event, where=self.url)
                     yield event
@@ -104,6 +104,12 @@ class Connection:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S)
             self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
         return self._session
+
+    def _object(self, data: bytes) -> dict[str, Any]:
+        found = self._json(data)
+        if not isinstance(found, dict):
+            raise EngineError(f"{self.url} answered JSON that is no object: {data[:200]!r}")
+        return cast("dict[str, Any]", found)
 
     def _json(self, data: bytes) -> Any:
         try:

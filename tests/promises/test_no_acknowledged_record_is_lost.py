@@ -1,8 +1,4 @@
-"""Promise 2: no acknowledged record is lost, through `kill -9` of the server in the middle of writes.
-
-Acknowledged are: a memory whose request was answered, a feedback whose request was answered, a trajectory (with the user's
-turn as a memory) whose answer's body or `[DONE]` has arrived.
-"""
+"""Promise 2: no acknowledged record is lost, through `kill -9` of the server in the middle of writes."""
 
 from __future__ import annotations
 
@@ -10,35 +6,18 @@ import asyncio
 import itertools
 import json
 import random
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from recollect.log import read_log
-from recollect.trajectory import Feedback
+from tests.api.acknowledged import Acknowledged, lost
 from tests.api.conftest import until
 from tests.api.process import ServerProcess, upstream
 from tests.conftest import scaled
 
 WORKERS = 4
 NAMESPACES = 2
-
-
-@dataclass(slots=True)
-class Acknowledged:
-    """What the server has promised to keep."""
-
-    memories: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
-    """By id: namespace and text."""
-    answers: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
-    """By trajectory id: user and what they said, which the stub repeats."""
-    feedback: dict[str, str] = field(default_factory=dict[str, str])
-    """By trajectory id: the comment."""
-
-    def __len__(self) -> int:
-        return len(self.memories) + len(self.answers) + len(self.feedback)
 
 
 class Life:
@@ -100,36 +79,6 @@ class Life:
         return {"model": "memory", "messages": [{"role": "user", "content": text}], "user": f"u{number % NAMESPACES}"}
 
 
-async def memories_of(url: str, user: str) -> dict[str, str]:
-    """Every current memory of a user, by id."""
-    found: dict[str, str] = {}
-    async with httpx.AsyncClient(base_url=url, timeout=120) as http:
-        while True:
-            page = (await http.get("/v1/memories", params={"namespace": user, "limit": 1000, "offset": len(found)})).json()
-            found |= {memory["id"]: memory["text"] for memory in page["data"]}
-            if not page["has_more"]:
-                return found
-
-
-def feedback_of(given: list[Feedback]) -> set[str | None]:
-    return {feedback.comment for feedback in given}
-
-
-async def check(server: ServerProcess, acknowledged: Acknowledged) -> None:
-    """Everything that was acknowledged is there."""
-    memories = {user: await memories_of(server.url, user) for user in (f"u{n}" for n in range(NAMESPACES))}
-    for memory_id, (user, text) in acknowledged.memories.items():
-        assert memories[user].get(memory_id) == text
-    logged = {one.trajectory.id: one for one in read_log(server.home / "trajectories").trajectories}
-    for trajectory_id, (user, text) in acknowledged.answers.items():
-        assert trajectory_id in logged
-        assert logged[trajectory_id].trajectory.answer.endswith(text)
-        assert logged[trajectory_id].trajectory.error is None
-        assert text in memories[user].values()
-    for trajectory_id, comment in acknowledged.feedback.items():
-        assert comment in feedback_of(logged[trajectory_id].feedback)
-
-
 async def test_kill_9_in_the_middle_of_writes_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     chance = random.Random(2)
     acknowledged, count = Acknowledged(), itertools.count()
@@ -140,7 +89,7 @@ async def test_kill_9_in_the_middle_of_writes_loses_nothing_that_was_acknowledge
             await server.start()
             try:
                 await server.ready()
-                await check(server, acknowledged)
+                assert await lost(server.url, [server.home], acknowledged) == []
                 life = Life(server.url, acknowledged, count)
                 workers = [asyncio.create_task(life.work()) for _ in range(WORKERS)]
                 enough = len(acknowledged) + chance.randrange(10, 60)
@@ -155,7 +104,7 @@ async def test_kill_9_in_the_middle_of_writes_loses_nothing_that_was_acknowledge
         await survivor.start()
         try:
             await survivor.ready()
-            await check(survivor, acknowledged)
+            assert await lost(survivor.url, [survivor.home], acknowledged) == []
         finally:
             await survivor.end()
     assert min(len(acknowledged.memories), len(acknowledged.answers), len(acknowledged.feedback)) >= scaled(5)
