@@ -11,14 +11,18 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import psutil
+import time_machine
 
 from benchmarks.listening import listening
+from server.engines.scripted import ScriptedEngine
 from tests.api.acknowledged import lost
 from tests.api.conftest import until
+from tests.api.live import listening as live
 from tests.api.process import ServerProcess, started
 from tests.faults.load import Load
 from tests.faults.upstream import Manner, Upstream
@@ -156,6 +160,20 @@ async def disk_full(folder: Path) -> Outcome:
         return await _outcome("disk full", "no file may grow (RLIMIT_FSIZE) for a while", load, server.url, server.home)
 
 
+async def clock_jumps(folder: Path) -> Outcome:
+    """The wall clock jumps a day ahead and a day back, in the server's own process."""
+    async with live(folder / "home", ScriptedEngine(piece_tokens=16)) as served:
+        url = str(served.http.base_url).rstrip("/")
+        load = Load([url])
+        async with load.running():
+            await load.answers(ENOUGH)
+            for days in (1, -1):
+                with time_machine.travel(datetime.now(UTC) + timedelta(days=days), tick=True):
+                    await load.answers(ENOUGH)
+            await load.answers(ENOUGH)
+        return await _outcome("clock jump", "a day ahead, a day back, and right again", load, url, served.home)
+
+
 async def ended_under_load(folder: Path) -> Outcome:
     """SIGTERM amid answers; the server is started again."""
     upstream = Upstream()
@@ -205,6 +223,7 @@ SCENARIOS: dict[str, Callable[[Path], Awaitable[Outcome]]] = {
     "failing": lying("failing", "answering 500"),
     "embedder down": embedder_down,
     "disk full": disk_full,
+    "clock jump": clock_jumps,
     "ended under load": ended_under_load,
     "two servers": two_servers,
 }

@@ -18,6 +18,7 @@ TOLD = {
     "failing": {"502 engine_error"},
     "embedder down": {"502 embedder_error"},
     "disk full": {"507 storage_full", "error event (storage_full)"},
+    "clock jump": set(),
     "ended under load": {"no answer (ConnectError)", "no answer (ReadError)", "no answer (RemoteProtocolError)", "503 engine_unavailable"},
     "two servers": {"no answer (ConnectError)", "no answer (ReadError)", "no answer (RemoteProtocolError)"},
 }
