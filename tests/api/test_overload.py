@@ -13,8 +13,13 @@ import httpx
 import openai
 import pytest
 
+from recollect.errors import EngineUnavailable
 from recollect.keys import KeyRing
+from recollect.memory import Namespace
+from recollect.messages import user
 from server.engines.scripted import ScriptedEngine, Trouble
+from server.identity import Identity
+from server.service import ChatRequest
 from tests.api.conftest import Served, serving, until
 from tests.api.live import listening
 from tests.api.test_mcp import call, connected, refusal
@@ -218,3 +223,15 @@ async def test_tool_calls_without_end_are_refused_until_the_user_speaks(tmp_path
         assert "agents.max_tool_rounds" in error["message"]
         spoken = [*ASKED["messages"], *rounds, {"role": "user", "content": "go on"}]
         assert (await served.http.post("/v1/chat/completions", json={**body, "messages": spoken})).status_code == 200
+
+
+async def test_an_answer_that_is_stopped_before_its_first_step_tells_so_and_leaves_nothing_taken(tmp_path: Path) -> None:
+    async with serving(tmp_path, server={"max_in_flight": 1}) as served:
+        chat, who = served.service.chat, Identity(Namespace(tenant="local"), None)
+        exchange = await chat.begin(ChatRequest(model="memory", messages=(user("hello"),), identity=who, session="s"))
+        exchange.stop()
+        with pytest.raises(EngineUnavailable, match="the server was stopped"):
+            await exchange.begun()
+        assert (chat.crowded, chat.in_flight, served.engine.calls) == (False, 0, [])
+        [logged] = await served.logged()
+        assert logged.trajectory.error is not None
