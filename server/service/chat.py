@@ -22,7 +22,7 @@ from server.adapters import Adapters, Pins
 from server.agents.base import Agent, AgentContext, AgentRequest
 from server.agents.recorder import Recorder
 from server.agents.rmm.rerankers import Rerankers
-from server.agents.turns import last_turn
+from server.agents.turns import tool_rounds
 from server.engines.base import Engine, Sampling
 from server.identity import Identity
 from server.key_limits import KeyLimits
@@ -291,8 +291,7 @@ class Chat:
             raise InvalidRequest(f"model {request.model!r} sees no images; {hint}", param="messages", code="unsupported_content_part")
 
     def _check_rounds(self, messages: Sequence[Message]) -> None:
-        asked = last_turn(messages)
-        rounds = sum(bool(message.tool_calls) for message in messages[0 if asked is None else asked + 1 :])
+        rounds = tool_rounds(messages)
         if rounds > (most := self._bounds.max_tool_rounds):
             raise InvalidRequest(
                 f"messages hold {rounds} rounds of tool calls since the user's last message, and {most} are allowed; "

@@ -22,6 +22,7 @@ from server.identity import Identity
 from server.service import ChatRequest
 from tests.api.conftest import Served, serving, until
 from tests.api.live import listening
+from tests.api.test_delegate import delegating
 from tests.api.test_mcp import call, connected, refusal
 
 ASKED: dict[str, Any] = {"model": "memory", "messages": [{"role": "user", "content": "a question"}]}
@@ -153,6 +154,16 @@ async def test_questions_and_readings_by_mcp_pass_the_same_door(tmp_path: Path) 
     ):
         assert "1 answers are in progress" in await refusal(client, "ask_agent", question="who?")
         assert "1 answers are in progress" in await refusal(client, "read_document", question="who?", text="a text")
+
+
+async def test_what_is_handed_on_to_another_server_takes_no_place_here(tmp_path: Path) -> None:
+    one_place = {"max_in_flight": 1, "max_queued": 0}
+    async with (
+        delegating(tmp_path, lambda _: "Forty-two.", engine=held(), server=one_place) as place,
+        asking(place.served, place.served.http.post("/v1/chat/completions", json=ASKED)),
+    ):
+        assert (await place.call("think", task="What is six times seven?", use="house/scripted"))["answer"] == "Forty-two."
+        assert "answers are in progress" in await place.refusal("think", task="And seven times six?", use="own/memory")
 
 
 async def test_a_reading_may_take_longer_than_an_answer(tmp_path: Path) -> None:
