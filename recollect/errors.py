@@ -7,10 +7,11 @@ RecollectError
 │   └── FileTooLarge 413    a file has more bytes than the settings allow
 ├── Unauthorized    401     no key, or none that is known
 ├── Forbidden       403     the key may not do that
-├── TooManyRequests 429     the key has used what it has; try again after `retry_after_s`
+├── TooManyRequests 429     the key has used what it has, or too many ask at once; try again after `retry_after_s`
 ├── NotFound        404     no such model, memory, trajectory or adapter
 ├── Conflict        409     the thing exists already, or is in use
 ├── StorageFull     507     the disk is full; nothing was acknowledged
+├── AnswerTooLong   504     an answer took longer than the settings allow, and was ended
 ├── EngineError     502     the engine answered with an error
 │   └── EngineUnavailable 503  no engine now; try again after `retry_after_s`
 ├── EmbedderError   502     no vector could be computed
@@ -89,8 +90,8 @@ class TooManyRequests(RecollectError):
     type = "rate_limit_error"
     default_code = "rate_limit_exceeded"
 
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, retry_after_s: int, code: str | None = None) -> None:
+        super().__init__(message, code=code)
         self.retry_after_s = retry_after_s
 
 
@@ -109,6 +110,11 @@ class Conflict(RecollectError):
 class StorageFull(RecollectError):
     status = 507
     default_code = "storage_full"
+
+
+class AnswerTooLong(RecollectError):
+    status = 504
+    default_code = "answer_timeout"
 
 
 class EngineError(RecollectError):

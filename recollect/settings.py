@@ -53,6 +53,15 @@ class ServerSettings(Frozen):
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     log_format: Literal["text", "json"] = "text"
     """On stderr: for people, or a line of JSON for each message."""
+    max_in_flight: int = Field(default=256, ge=1)
+    """Answers in progress, of all tenants together. About what the engines take at once (vLLM: its max_num_seqs): more wait in turn here,
+    where tenants take turns, and not in the engine's queue, where they do not."""
+    max_queued: int = Field(default=1024, ge=0)
+    """Requests that wait for one of those to end. Beyond it, 429."""
+    queue_timeout_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
+    """How long one waits at most; then 429."""
+    max_stream_s: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
+    """How long an answer may take; then it is ended with an error. Readings that were begun by MCP may take any time."""
 
 
 class EngineSettings(Frozen):
@@ -192,6 +201,8 @@ class AgentSettings(Frozen):
     they are used up, what users say is kept as it was, by no call."""
     daily_tokens: int = Field(default=0, ge=0)
     """The same in tokens, of prompts and completions."""
+    max_tool_rounds: int = Field(default=256, ge=1)
+    """Rounds of tool calls and their results in a request, since the user's last message. More are refused: the client goes in circles."""
     rmm: RmmSettings = RmmSettings()
 
 

@@ -35,6 +35,12 @@ def is_continued(conversation: Sequence[Message]) -> bool:
     return place is not None and any(message.role in ("tool", "assistant") for message in conversation[place:-1])
 
 
+def tool_rounds(conversation: Sequence[Message]) -> int:
+    """How many messages with calls of tools the assistant has written since the last turn of the user."""
+    place = last_turn(conversation)
+    return sum(bool(message.tool_calls) for message in conversation[0 if place is None else place + 1 :])
+
+
 def joined_user_turns(messages: Sequence[Message]) -> list[Message]:
     """User texts that follow each other become one: they are parts of one turn, and some chat templates refuse two."""
     joined: list[Message] = []

@@ -5,6 +5,7 @@ aiohttp carries the bytes: on loopback it takes a third of the time per call tha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -18,6 +19,9 @@ from server.engines.failures import error_of
 CONNECT_TIMEOUT_S = 5.0
 IDLE_S = 4.0
 """Idle connections are dropped before uvicorn (5 s) drops them, so that no request is sent into a closing one."""
+
+REFUSED_PAUSE_S = 0.1
+"""Before a connection that was refused is tried once more."""
 
 
 class Connection:
@@ -87,7 +91,13 @@ class Connection:
         try:
             try:
                 response = await send()
-            except aiohttp.ServerDisconnectedError:  # an idle connection that the server closed as the request went out
+            except aiohttp.ClientConnectionError as exc:
+                # Nothing was answered, so that once more does no harm: an idle connection that the server closed as the request went
+                # out, or a server that is just being replaced.
+                if isinstance(exc, TimeoutError):
+                    raise
+                if isinstance(exc, aiohttp.ClientConnectorError):
+                    await asyncio.sleep(REFUSED_PAUSE_S)
                 response = await send()
             async with response:
                 if response.status >= 400:

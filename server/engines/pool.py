@@ -1,46 +1,33 @@
-"""Several engines as one: each call goes to the one with the fewest in flight; those that are down are passed over."""
+"""Several engines as one: a conversation's calls go to one of them while it is not busier than others; those that are down rest."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import TypeVar, cast
 
 from recollect.errors import ConfigurationError, EngineUnavailable, NotFound
 from recollect.messages import Message
 from recollect.policy import Policy
 from recollect.tools import Tools
+from server.engines.affinity import conversation_key, in_turn, prompt_key
 from server.engines.base import Chunk, Engine, Health, Sampling
+from server.engines.breaker import Clock
+from server.engines.member import Member
 
-REST_S = 5.0
 T = TypeVar("T")
-
-
-@dataclass(slots=True, eq=False)
-class _Member:
-    engine: Engine
-    in_flight: int = 0
-    down_until: float = 0.0
-    loaded: set[str] = field(default_factory=set[str])
-    leftover: dict[str, Policy] = field(default_factory=dict[str, Policy])
-    """What it may hold still, because it was out of reach when that was unloaded."""
-
-    def rest(self) -> None:
-        """It is down: try it again later, and count on nothing that was loaded."""
-        self.down_until = time.monotonic() + REST_S
-        self.loaded.clear()
 
 
 class EnginePool:
     """Engines that serve the same base model. An adapter is loaded on all; one that was down gets it on its return."""
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
+    def __init__(self, engines: Sequence[Engine], clock: Clock = time.monotonic) -> None:
+        """`clock`: seconds, by which rests are measured. Raises ConfigurationError without an engine."""
         if not engines:
             raise ConfigurationError("engine.urls is empty; give the URL of at least one server", param="engine.urls")
-        self._members = [_Member(engine) for engine in engines]
+        self._members = [Member(engine, number, clock) for number, engine in enumerate(engines)]
         self._adapters: dict[str, tuple[Policy, str]] = {}
 
     @property
@@ -85,13 +72,17 @@ class EnginePool:
         tools: Tools | None = None,
     ) -> AsyncIterator[Chunk]:
         """Answer a conversation."""
-        return self._dispatch(policy, lambda e: e.chat(messages, policy=policy, sampling=sampling, stream=stream, salt=salt, tools=tools))
+        key = conversation_key(messages, salt) if len(self._members) > 1 else b""
+        return self._dispatch(
+            policy, key, lambda e: e.chat(messages, policy=policy, sampling=sampling, stream=stream, salt=salt, tools=tools)
+        )
 
     def complete(
         self, prompt_ids: Sequence[int], *, policy: Policy, sampling: Sampling, stream: bool = False, salt: str | None = None
     ) -> AsyncIterator[Chunk]:
         """Continue a prompt given as ids."""
-        return self._dispatch(policy, lambda e: e.complete(prompt_ids, policy=policy, sampling=sampling, stream=stream, salt=salt))
+        key = prompt_key(prompt_ids, salt) if len(self._members) > 1 else b""
+        return self._dispatch(policy, key, lambda e: e.complete(prompt_ids, policy=policy, sampling=sampling, stream=stream, salt=salt))
 
     async def encode(self, text: str) -> list[int]:
         """The ids of a text, without added special tokens."""
@@ -114,7 +105,7 @@ class EnginePool:
         members = self._up()
         if not members:
             raise self._none_up()
-        results = await asyncio.gather(*(self._load(member, policy, path) for member in members), return_exceptions=True)
+        results = await asyncio.gather(*(member.load(policy, path) for member in members), return_exceptions=True)
         refusal = next((r for r in results if isinstance(r, BaseException) and not isinstance(r, EngineUnavailable)), None)
         if refusal is None and not any(policy.name in member.loaded for member in members):
             refusal = self._none_up()
@@ -126,24 +117,15 @@ class EnginePool:
     async def unload_adapter(self, policy: Policy) -> None:
         """Forget an adapter on all engines, whoever loaded it; requests in flight finish. One that is down forgets it on its return."""
         self._adapters.pop(policy.name, None)
-        for member in self._members:
-            member.loaded.discard(policy.name)
-        results = await asyncio.gather(*(m.engine.unload_adapter(policy) for m in self._members), return_exceptions=True)
-        for member, result in zip(self._members, results, strict=True):
-            if isinstance(result, EngineUnavailable):
-                member.leftover[policy.name] = policy
-            elif isinstance(result, BaseException):
-                raise result
+        results = await asyncio.gather(*(member.unload(policy) for member in self._members), return_exceptions=True)
+        if failure := next((result for result in results if result is not None), None):
+            raise failure
 
     async def health(self) -> Health:
         """Ready if any engine is; the detail tells of each."""
         found = await asyncio.gather(*(member.engine.health() for member in self._members))
         for member, health in zip(self._members, found, strict=True):
-            if health.ready:
-                member.down_until = 0.0
-                await self._tidied(member)
-            else:
-                member.rest()
+            await member.heard(health)
         return Health(any(health.ready for health in found), "; ".join(health.detail for health in found))
 
     async def start(self) -> None:
@@ -154,26 +136,29 @@ class EnginePool:
         """Close all."""
         await asyncio.gather(*(member.engine.close() for member in self._members))
 
-    async def _dispatch(self, policy: Policy, call: Callable[[Engine], AsyncIterator[Chunk]]) -> AsyncGenerator[Chunk]:
-        """Call the least busy engine; another, if it turns out to be down before it has answered anything."""
-        for member in self._in_turn():
+    async def _dispatch(self, policy: Policy, key: bytes, call: Callable[[Engine], AsyncIterator[Chunk]]) -> AsyncGenerator[Chunk]:
+        """Call the engine whose turn it is; another, if it turns out to be down before it has answered anything."""
+        for member in self._in_turn(key):
             begun = False
             member.in_flight += 1
             try:
-                async with aclosing(self._call(member, policy, call)) as chunks:
-                    async for chunk in chunks:
-                        begun = True
-                        yield chunk
+                with member.breaker.attempt() as attempt:
+                    async with aclosing(self._call(member, policy, call)) as chunks:
+                        async for chunk in chunks:
+                            if not begun:
+                                begun = True
+                                attempt.answered()
+                            yield chunk
                 return
             except EngineUnavailable:
-                member.rest()
+                member.lost()
                 if begun:
                     raise
             finally:
                 member.in_flight -= 1
         raise self._none_up()
 
-    async def _call(self, member: _Member, policy: Policy, call: Callable[[Engine], AsyncIterator[Chunk]]) -> AsyncGenerator[Chunk]:
+    async def _call(self, member: Member, policy: Policy, call: Callable[[Engine], AsyncIterator[Chunk]]) -> AsyncGenerator[Chunk]:
         """Call one engine. If it has lost an adapter (it was restarted behind our back), load that and call again."""
         await self._ensure(member, policy)
         try:
@@ -193,40 +178,24 @@ class EnginePool:
     async def _ask(self, call: Callable[[Engine], Awaitable[T]]) -> T:
         for member in self._in_turn():
             try:
-                return await call(member.engine)
+                with member.breaker.attempt():
+                    return await call(member.engine)
             except EngineUnavailable:
-                member.rest()
+                member.lost()
         raise self._none_up()
 
-    async def _ensure(self, member: _Member, policy: Policy) -> None:
+    async def _ensure(self, member: Member, policy: Policy) -> None:
         known = self._adapters.get(policy.name)
         if known is not None and policy.name not in member.loaded:
-            await self._load(member, *known)
+            await member.load(*known)
 
-    async def _tidied(self, member: _Member) -> None:
-        """Let it forget what it could not when that was unloaded."""
-        for name, policy in list(member.leftover.items()):
-            with suppress(EngineUnavailable):
-                await member.engine.unload_adapter(policy)
-                del member.leftover[name]
+    def _up(self) -> list[Member]:
+        return [member for member in self._members if not member.breaker.open]
 
-    async def _load(self, member: _Member, policy: Policy, path: str) -> None:
-        member.leftover.pop(policy.name, None)
-        await self._tidied(member)
-        try:
-            await member.engine.load_adapter(policy, path)
-        except EngineUnavailable:
-            member.rest()
-            raise
-        member.loaded.add(policy.name)
-
-    def _up(self) -> list[_Member]:
-        now = time.monotonic()
-        return [member for member in self._members if member.down_until <= now]
-
-    def _in_turn(self) -> Sequence[_Member]:
-        return sorted(self._up(), key=lambda member: member.in_flight)
+    def _in_turn(self, key: bytes = b"") -> Iterator[Member]:
+        """Those that are up, each looked at once more when its turn comes: another call may have found it down, or be trying it."""
+        return (member for member in in_turn(self._up(), key) if not member.breaker.open)
 
     def _none_up(self) -> EngineUnavailable:
-        back = min(member.down_until for member in self._members) - time.monotonic()
-        return EngineUnavailable("no engine can be reached; see engine.urls", retry_after_s=max(1, round(back)))
+        left = min(member.breaker.left_s for member in self._members)
+        return EngineUnavailable("no engine can be reached; see engine.urls", retry_after_s=max(1, round(left)))

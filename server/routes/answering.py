@@ -12,7 +12,9 @@ from fastapi.responses import JSONResponse, Response
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from server.service import Exchange
+from recollect.errors import RecollectError
+from server.service import ChatRequest, Exchange, Service
+from server.service.exchange import CLIENT_GONE
 
 MEMORY_HEADER = "x-memory"
 
@@ -20,6 +22,25 @@ MEMORY_HEADER = "x-memory"
 def memory_is_off(request: Request, metadata: Mapping[str, str]) -> bool:
     """Whether the request wants nothing recalled or remembered."""
     return "off" in (request.headers.get(MEMORY_HEADER, "").lower(), metadata.get("memory", "").lower())
+
+
+async def begun(service: Service, asked: ChatRequest, request: Request) -> Exchange:
+    """Start to answer. A client that goes away while it waits for a place gives it up. Raises what `Chat.begin` raises."""
+    if not service.chat.crowded:
+        return await service.chat.begin(asked)
+    beginning = asyncio.create_task(service.chat.begin(asked))
+    leaving = asyncio.create_task(_gone(request.receive))
+    try:
+        await asyncio.wait({beginning, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not beginning.done():
+            beginning.cancel()
+            await asyncio.wait({beginning})
+        if beginning.cancelled():
+            raise RecollectError(CLIENT_GONE)
+        return beginning.result()
+    finally:
+        leaving.cancel()
+        beginning.cancel()
 
 
 class Whole(JSONResponse):
@@ -72,8 +93,7 @@ async def abandoned_when_gone(exchange: Exchange, receive: Receive) -> AsyncGene
     """Stop the exchange if the client closes the connection in the meantime, or the block fails."""
 
     async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await _gone(receive)
         exchange.abandon()
 
     watching = asyncio.create_task(watch())
@@ -84,3 +104,9 @@ async def abandoned_when_gone(exchange: Exchange, receive: Receive) -> AsyncGene
         raise
     finally:
         watching.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    """Returns when the client has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

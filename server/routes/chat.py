@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from server.identity import session_done, session_of
-from server.routes.answering import Events, Whole, abandoned_when_gone, memory_is_off
+from server.routes.answering import Events, Whole, abandoned_when_gone, begun, memory_is_off
 from server.routes.completion import Streamed, completion
 from server.routes.wire import ServiceDep, identity_of
 from server.routes.wire_chat import ChatBody
@@ -21,7 +21,7 @@ router = APIRouter()
 async def chat_completions(body: ChatBody, request: Request, service: ServiceDep) -> Response:
     """Answer a conversation by the agent that `model` names."""
     body.check()
-    exchange = await service.chat.begin(_chat_request(body, request))
+    exchange = await begun(service, _chat_request(body, request), request)
     created = int(time.time())
     async with abandoned_when_gone(exchange, request.receive):
         # What fails before the first token is an error with its own status, also for a stream.

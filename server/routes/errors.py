@@ -23,6 +23,7 @@ _ANTHROPIC = {
     "unknown_url": "not_found_error",
     "request_too_large": "request_too_large",
     "engine_unavailable": "overloaded_error",
+    "answer_timeout": "timeout_error",
 }
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from server.identity import session_done, session_of, told_by_user_id
-from server.routes.answering import Events, Whole, abandoned_when_gone, memory_is_off
+from server.routes.answering import Events, Whole, abandoned_when_gone, begun, memory_is_off
 from server.routes.message_events import MessageEvents, message
 from server.routes.wire import ServiceDep, identity_of
 from server.routes.wire_messages import MessagesBody, Prompt
@@ -20,7 +20,7 @@ router = APIRouter()
 @router.post("/v1/messages", response_model=None)
 async def messages(body: MessagesBody, request: Request, service: ServiceDep) -> Response:
     """Answer a conversation by the agent that `model` names."""
-    exchange = await service.chat.begin(_chat_request(body, request))
+    exchange = await begun(service, _chat_request(body, request), request)
     headers = body.unread()
     async with abandoned_when_gone(exchange, request.receive):
         await exchange.begun()

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from server.identity import Identity, session_done, session_of
-from server.routes.answering import Events, Whole, abandoned_when_gone, memory_is_off
+from server.routes.answering import Events, Whole, abandoned_when_gone, begun, memory_is_off
 from server.routes.response_events import Asked, ResponseEvents, response
 from server.routes.wire import ServiceDep, identity_of
 from server.routes.wire_responses import ResponsesBody
@@ -25,7 +25,7 @@ async def responses(body: ResponsesBody, request: Request, service: ServiceDep) 
     identity = identity_of(request, metadata=metadata, safety_identifier=body.safety_identifier, user=body.user)
     before = body.previous_response_id
     earlier = await service.chat.earlier(before, identity) if before else Earlier()
-    exchange = await service.chat.begin(_chat_request(body, request, identity, earlier))
+    exchange = await begun(service, _chat_request(body, request, identity, earlier), request)
     asked, created, headers = _asked(body), int(time.time()), body.unread()
     async with abandoned_when_gone(exchange, request.receive):
         await exchange.begun()

@@ -22,9 +22,11 @@ from server.adapters import Adapters, Pins
 from server.agents.base import Agent, AgentContext, AgentRequest
 from server.agents.recorder import Recorder
 from server.agents.rmm.rerankers import Rerankers
+from server.agents.turns import tool_rounds
 from server.engines.base import Engine, Sampling
 from server.identity import Identity
 from server.key_limits import KeyLimits
+from server.service.admission import Admission
 from server.service.exchange import Exchange
 from server.service.files import Files
 from server.service.ids import new_id, trajectory_of
@@ -42,6 +44,13 @@ PENDING_WAIT_S = 1.0
 QUIET_WAIT_S = 10.0
 SHUTDOWN_WAIT_S = 30.0
 CHARACTERS_A_TOKEN = 4
+
+
+class Bounds(NamedTuple):
+    """How long an answer may take, and how many rounds of tool calls a request may hold since the user's last message."""
+
+    max_stream_s: float
+    max_tool_rounds: int
 
 
 class Earlier(NamedTuple):
@@ -100,6 +109,8 @@ class Chat:
         limits: KeyLimits,
         answered: Callable[[Exchange], None],
         at_end: Callable[[Agent], bool],
+        admission: Admission,
+        bounds: Bounds,
     ) -> None:
         """`sees`: whether the engine takes images. `trajectory_tokens`: of how many tokens a trajectory keeps the ids. `answered` is told
         of each answer that has ended. `at_end`: whether an agent waits for the end of sessions."""
@@ -108,6 +119,8 @@ class Chat:
         self._spending = spending
         self._sessions = sessions
         self._at_end = at_end
+        self._admission = admission
+        self._bounds = bounds
         self._limits = limits
         self._answered = answered
         self.pending = PendingWrites()
@@ -123,32 +136,49 @@ class Chat:
         self._disk_checked = -DISK_CHECK_S
         self._running: set[Exchange] = set()
 
-    async def begin(self, request: ChatRequest, *, agent: Agent | None = None, engine: Engine | None = None) -> Exchange:
-        """Start to answer. `agent`, on `engine`: one that is no model of this server, and was found able by its caller.
+    async def begin(
+        self, request: ChatRequest, *, agent: Agent | None = None, engine: Engine | None = None, any_length: bool = False
+    ) -> Exchange:
+        """Start to answer, when there is a place. `agent`, on `engine`: one that is no model of this server, was found able by its caller,
+        and has bounds of its own. `any_length`: it may take longer than answers may.
 
-        Raises NotFound (model, file), InvalidRequest (an agent that reads no files), StorageFull, EngineUnavailable; what comes later is
-        raised by the exchange.
+        Raises NotFound (model, file), InvalidRequest (an agent that reads no files), StorageFull, EngineUnavailable, TooManyRequests; what
+        comes later is raised by the exchange.
         """
+        limit_s = None if any_length or agent is not None else self._bounds.max_stream_s
         if agent is None:
             agent = self._agent(request.model)
             self._check_files(request, agent)
             self._check_abilities(request, agent)
         self._check_disk()
+        # Who calls nothing of this server's engine takes no place there, and need not wait for it.
+        elsewhere = engine is not None and not agent.aliases
+        leave = _nothing if elsewhere else self._admission.leave
+        if not (elsewhere or self._admission.take()):
+            await self._admission.wait(request.identity.tenant)
+        try:
+            exchange = await self._prepared(request, agent, engine or self._engine, elsewhere=elsewhere)
+        except BaseException:
+            leave()
+            raise
+        self._start(exchange, request, leave, limit_s)
+        return exchange
+
+    async def _prepared(self, request: ChatRequest, agent: Agent, engine: Engine, *, elsewhere: bool) -> Exchange:
+        """What will answer, its policies pinned; it has to be started."""
         await self.pending.settle(request.identity.namespace, timeout_s=PENDING_WAIT_S)
         # Without memory nothing of the answer depends on its state.
         seq = await self._store.seq(request.identity.namespace) if request.use_memory else None
         if request.use_memory and self._at_end(agent):
             await self._sessions.touch(request.identity.namespace, request.session, agent.id, done=request.session_done)
-        # Who calls nothing of this server's engine need not wait for it.
-        elsewhere = engine is not None and not agent.aliases
-        pins = Pins({}, lambda: None) if elsewhere else self._adapters.pin(agent.aliases, request.identity.tenant)
-        exchange = Exchange(
+        pins = Pins({}, _nothing) if elsewhere else self._adapters.pin(agent.aliases, request.identity.tenant)
+        return Exchange(
             agent=agent,
             request=AgentRequest(
                 request.messages, request.sampling, stream=request.stream, use_memory=request.use_memory, tools=request.tools
             ),
             context=AgentContext(
-                engine=engine or self._engine,
+                engine=engine,
                 store=self._store,
                 namespace=request.identity.namespace,
                 policies=pins.policies,
@@ -169,11 +199,16 @@ class Chat:
             adapters_lost=self._adapters.lost,
             spending=self._spending,
         )
+
+    def _start(self, exchange: Exchange, request: ChatRequest, leave: Callable[[], None], limit_s: float | None) -> None:
         self._running.add(exchange)
         said = 1 + sum(len(message.content) for message in request.messages) // CHARACTERS_A_TOKEN
-        exchange.on_end(lambda: self._ended(exchange, request.identity.key_id, said))
+        exchange.on_end(lambda: self._ended(exchange, request.identity.key_id, said, leave))
         exchange.start()
-        return exchange
+        if limit_s is not None:
+            assert exchange.task is not None
+            limit = asyncio.get_running_loop().call_later(limit_s, exchange.overrun, limit_s)
+            exchange.task.add_done_callback(lambda _: limit.cancel())
 
     async def earlier(self, answer_id: str, identity: Identity) -> Earlier:
         """What was said up to the end of an earlier answer of the same namespace, without the instructions of its request alone.
@@ -189,6 +224,11 @@ class Chat:
             )
         said = Message(role="assistant", content=found.answer, tool_calls=tuple(found.answer_calls))
         return Earlier((*found.request[1 if found.instructed else 0 :], said), found.session)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a request that came now would have to wait for a place."""
+        return self._admission.crowded
 
     @property
     def in_flight(self) -> int:
@@ -211,7 +251,8 @@ class Chat:
         await self.pending.settle(namespace, timeout_s=timeout_s)
 
     def stop(self) -> None:
-        """End the answers that still run, each with an error that its client sees."""
+        """End the answers that still run, each with an error that its client sees, and send away who waits."""
+        self._admission.close()
         for exchange in tuple(self._running):
             exchange.stop()
 
@@ -243,9 +284,21 @@ class Chat:
         spoken = any(message.role == "tool" or message.tool_calls for message in request.messages)
         if (request.tools or spoken) and not getattr(agent, "conversational", False):
             raise InvalidRequest(f"model {request.model!r} uses no tools; ask 'memory'", param="tools", code="unsupported_parameter")
+        if spoken:
+            self._check_rounds(request.messages)
         if any(message.image for message in request.messages) and not (self._sees and getattr(agent, "conversational", False)):
             hint = "set engine.vision=true if the model behind this server does" if not self._sees else "ask 'memory'"
             raise InvalidRequest(f"model {request.model!r} sees no images; {hint}", param="messages", code="unsupported_content_part")
+
+    def _check_rounds(self, messages: Sequence[Message]) -> None:
+        rounds = tool_rounds(messages)
+        if rounds > (most := self._bounds.max_tool_rounds):
+            raise InvalidRequest(
+                f"messages hold {rounds} rounds of tool calls since the user's last message, and {most} are allowed; "
+                "let the user speak, begin a new conversation, or raise agents.max_tool_rounds",
+                param="messages",
+                code="too_many_tool_rounds",
+            )
 
     def _check_disk(self) -> None:
         if time.monotonic() < self._disk_checked + DISK_CHECK_S:
@@ -256,10 +309,15 @@ class Chat:
             raise StorageFull(f"the disk of {self._home} has {free // 2**20} MiB left; {needed} are needed to keep what is promised")
         self._disk_checked = time.monotonic()
 
-    def _ended(self, exchange: Exchange, key_id: str | None, said: int) -> None:
+    def _ended(self, exchange: Exchange, key_id: str | None, said: int, leave: Callable[[], None]) -> None:
         """`said`: about how many tokens the request had, for an answer that was broken off before the engine told."""
         self._running.discard(exchange)
+        leave()
         self._answered(exchange)
         if exchange.logged:
             self._known.add(exchange.trajectory_id, exchange.namespace.tenant)
         self._limits.spent(key_id, exchange.usage.total_tokens or said)
+
+
+def _nothing() -> None:
+    """There is nothing to give back."""

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
-from recollect.errors import EngineUnavailable, NotFound, RecollectError
+from recollect.errors import AnswerTooLong, EngineUnavailable, NotFound, RecollectError
 from recollect.events import EventKind, LogEvent
 from recollect.log import LogWriter
 from recollect.memory import Namespace
@@ -73,6 +73,7 @@ class Exchange:
         self._failure: BaseException | None = None
         self._failure_text: str | None = None
         self._reason: RecollectError | None = None
+        self._entered = False
         self._answered = False
         self._begun_at = time.perf_counter()
         self.first_s: float | None = None
@@ -173,10 +174,15 @@ class Exchange:
         """The server ends before the answer did: stop generating, and tell the client. A whole answer still goes out."""
         self._cancel(EngineUnavailable("the server was stopped before the end of the answer; ask again", retry_after_s=5))
 
+    def overrun(self, limit_s: float) -> None:
+        """It has taken as long as an answer may: stop generating, and tell the client. A whole answer still goes out."""
+        self._cancel(AnswerTooLong(f"the answer was ended after {limit_s:g} s (server.max_stream_s); ask for less at once, or raise it"))
+
     def _cancel(self, reason: RecollectError) -> None:
         if self.task is not None and not self.task.done() and self._reason is None and not self._answered:
             self._reason = reason
-            self.task.cancel()
+            if self._entered:  # else it ends by the reason when it gets there: a task that is cancelled before would tidy up nothing
+                self.task.cancel()
         self._delivered.set()
 
     def delivered(self) -> None:
@@ -185,7 +191,10 @@ class Exchange:
 
     async def _run(self) -> None:
         remembers = False
+        self._entered = True
         try:
+            if self._reason is not None:
+                raise asyncio.CancelledError
             await self._answer()
             remembers = self._request.use_memory
             if remembers:
@@ -193,7 +202,7 @@ class Exchange:
             self._put(None)
         except asyncio.CancelledError:
             reason = self._reason or RecollectError(CLIENT_GONE)
-            await self._log_failure(reason.message)
+            await self._log_failure(reason.message if reason.message == CLIENT_GONE else _reason(reason))
             self._put(reason)
         except RecollectError as exc:
             await self._log_failure(f"{type(exc).__name__}: {exc.message}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from server.service.admission import Refusal
 from server.service.exchange import Exchange
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -42,6 +43,12 @@ class Metrics:
         self._search = Histogram(
             "recollect_memory_search_seconds", "One search in the memory store.", buckets=SEARCH_SECONDS, registry=registry
         )
+        self._rejected = Counter(
+            "recollect_requests_rejected",
+            "Requests that found no place in time.",
+            ("reason",),
+            registry=registry,
+        )
         self._adapter = Gauge("recollect_adapter_info", "The policy that answers, by alias.", ("policy", "serving"), registry=registry)
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
@@ -60,6 +67,10 @@ class Metrics:
             self._calls.labels(agent, role).inc(spent.calls)
             self._tokens.labels(agent, "input", role).inc(spent.prompt_tokens)
             self._tokens.labels(agent, "output", role).inc(spent.completion_tokens)
+
+    def rejected(self, reason: Refusal) -> None:
+        """A request was refused because too many were there."""
+        self._rejected.labels(reason).inc()
 
     def searched(self, seconds: float) -> None:
         """The store was searched."""

@@ -46,7 +46,7 @@ class Readings:
             raise TooManyRequests(f"{MAX_RUNNING} documents are being read; wait for one, or cancel it", retry_after_s=10)
         self._begun[tenant] += 1
         try:
-            exchange = await self._chat.begin(request)
+            exchange = await self._chat.begin(request, any_length=True)
         except BaseException:
             self._begun[tenant] -= 1
             raise

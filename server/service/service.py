@@ -28,8 +28,9 @@ from server.agents.rmm.rerankers import Rerankers
 from server.delegation.plan import Limits, OwnProvider, load
 from server.engines.base import Engine
 from server.key_limits import KeyLimits
+from server.service.admission import Admission
 from server.service.audit import Auditing
-from server.service.chat import Chat
+from server.service.chat import Bounds, Chat
 from server.service.delegation import Delegation
 from server.service.direct import Direct
 from server.service.feedback import FeedbackBook
@@ -132,6 +133,13 @@ class Service:
         self.owner_token = secrets.token_urlsafe(32)
         """What the home's owner may ask with, whatever the keys: commands read it from `server.json`."""
         self.rerankers = Rerankers(self.home / "rerankers", settings.agents.rmm)
+        server = settings.server
+        admission = Admission(
+            max_in_flight=server.max_in_flight,
+            max_queued=server.max_queued,
+            timeout_s=server.queue_timeout_s,
+            refused=self.metrics.rejected,
+        )
         self.chat = Chat(
             home=self.home,
             agents=self._models,
@@ -149,6 +157,8 @@ class Service:
             limits=self.limits,
             answered=self.metrics.answered,
             at_end=lambda agent: self.reflecting.at_end(agent),
+            admission=admission,
+            bounds=Bounds(settings.server.max_stream_s, settings.agents.max_tool_rounds),
         )
         self.readings = Readings(self.chat, known)
         self.delegation = self._delegation(settings)
@@ -172,6 +182,7 @@ class Service:
         self.auditing = Auditing(self.home, self._store, self.memories, self.forgetting, self.chat.pending)
         self.feedback = FeedbackBook(self._log, known, kept=settings.log.enabled)
         self.metrics.gauge("recollect_requests_in_flight", "Answers that are being given.", lambda: self.chat.in_flight)
+        self.metrics.gauge("recollect_requests_queued", "Requests that wait for a place.", lambda: admission.queued)
         self.metrics.gauge("recollect_pending_memory_writes", "Writes of memory that wait.", lambda: len(self.chat.pending))
         self.metrics.gauge("recollect_open_sessions", "Sessions that an agent will reflect on.", lambda: len(self.sessions))
         self.metrics.gauge("recollect_ready", "Whether requests would be answered now.", lambda: self.ready)

@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 
+from recollect.keys import KeyRing
 from tests.api.conftest import Served
 
 USER = {"role": "user", "content": "hello"}
@@ -278,6 +279,17 @@ async def test_a_foreign_host_is_refused(served: Served) -> None:
     answer = await served.http.get("/v1/memories", headers={"host": "evil.example"})
     assert answer.status_code == 421
     assert error_of(answer)["param"] == "Host"
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "x-real-ip"])
+async def test_what_comes_through_a_proxy_is_refused_where_there_are_no_keys(served: Served, name: str) -> None:
+    answer = await served.http.get("/v1/memories", headers={name: "192.0.2.7"})
+    assert answer.status_code == 403
+    assert error_of(answer)["code"] == "proxied_without_keys"
+    _, secret = KeyRing(served.home / "keys").create("phone")
+    proxied = {name: "192.0.2.7", "host": "recollect.example.com", "origin": "https://chat.example.com"}
+    assert (await served.http.get("/v1/memories", headers={**proxied, "authorization": f"Bearer {secret}"})).status_code == 200
+    assert (await served.http.get("/v1/memories", headers=proxied)).status_code == 401
 
 
 async def test_fields_that_change_nothing_are_taken(served: Served) -> None:

@@ -113,4 +113,4 @@ async def test_a_stream_that_outlasts_the_server_ends_with_an_error_event(tmp_pa
             rest = [json.loads(line.removeprefix("data: ")) async for line in lines if line.startswith("data: {")]
         assert "the server was stopped" in rest[-1]["error"]["message"]
         [logged] = await served.logged()
-        assert logged.trajectory.error == "the server was stopped before the end of the answer; ask again"
+        assert logged.trajectory.error == "EngineUnavailable: the server was stopped before the end of the answer; ask again"

@@ -1,18 +1,20 @@
-"""Several engines as one: the least busy answers, those that are down are passed over, adapters are on all."""
+"""Several engines as one: those that are down are passed over and rest, adapters are on all."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
+from engine_stub import Stub, serving
 
 from recollect.errors import AdapterRefused, ConfigurationError, EngineError, EngineUnavailable, NotFound
 from recollect.messages import user
 from recollect.policy import Policy
-from server.engines import pool as pool_module
 from server.engines.base import Sampling, collect
 from server.engines.pool import EnginePool
 from server.engines.scripted import ScriptedEngine
+from server.engines.vllm import VllmEngine
 
 BASE = Policy(base="scripted")
 ADAPTED = Policy(base="scripted", adapter="memory", version=3)
@@ -22,42 +24,136 @@ def named(name: str, window: int = 8192) -> ScriptedEngine:
     return ScriptedEngine(answer=lambda call: name, window=window)
 
 
-async def ask(pool: EnginePool, policy: Policy = BASE, *, stream: bool = False) -> str:
-    return (await collect(pool.chat([user("who?")], policy=policy, sampling=Sampling(), stream=stream)))[0].text
+async def ask(pool: EnginePool, policy: Policy = BASE, *, stream: bool = False, about: str = "who?") -> str:
+    return (await collect(pool.chat([user(about)], policy=policy, sampling=Sampling(), stream=stream)))[0].text
 
 
-async def test_the_least_busy_answers() -> None:
-    one, two = named("one"), named("two")
-    one.trouble.hold = asyncio.Event()
-    pool = EnginePool([one, two])
-    waiting = asyncio.create_task(ask(pool))
-    while not one.in_flight:  # noqa: ASYNC110
+async def until(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110
         await asyncio.sleep(0)
-    assert [await ask(pool) for _ in range(3)] == ["two"] * 3
-    one.trouble.hold.set()
-    assert await waiting == "one"
 
 
-async def test_one_that_is_down_is_passed_over_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = named("one"), named("two")
-    one.trouble.fail = EngineUnavailable("down")
-    pool = EnginePool([one, two])
-    assert [await ask(pool), await ask(pool)] == ["two", "two"]
-    assert len(one.calls) == 1
+class Time:
+    """Passes when it is told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def down(engine: ScriptedEngine, *, calls: int = -1) -> ScriptedEngine:
+    engine.trouble.fail, engine.trouble.failures = EngineUnavailable("down"), calls
+    return engine
+
+
+async def test_one_that_is_down_rests_longer_each_time_and_is_then_tried_by_one_call() -> None:
+    time, one = Time(), down(named("one"))
+    pool = EnginePool([one, named("two")], time)
+    for rest in (1, 2, 4, 8, 16, 30, 30):
+        tried = len(one.calls)
+        assert {await ask(pool, about=str(i)) for i in range(8)} == {"two"}
+        assert len(one.calls) == tried + 1
+        time.now += rest - 0.01
+        assert {await ask(pool, about=str(i)) for i in range(8)} == {"two"}
+        assert len(one.calls) == tried + 1
+        time.now += 0.01
     one.trouble.fail = None
-    monkeypatch.setattr(pool_module, "REST_S", 0.0)
+    assert {await ask(pool, about=str(i)) for i in range(8)} == {"one", "two"}
+    down(one)
+    assert {await ask(pool, about=str(i)) for i in range(8)} == {"two"}
+    time.now += 1
+    one.trouble.fail = None
+    assert "one" in {await ask(pool, about=str(i)) for i in range(8)}  # it rested for a second again, as after a first failure
+
+
+async def test_others_pass_over_an_engine_that_is_being_tried() -> None:
+    time, one = Time(), down(named("one"), calls=1)
+    pool = EnginePool([one], time)
+    with pytest.raises(EngineUnavailable):
+        await ask(pool)
+    time.now += 1
+    one.trouble.hold = asyncio.Event()
+    trial = asyncio.create_task(ask(pool))
+    await until(lambda: one.in_flight == 1)
+    for _ in range(3):
+        with pytest.raises(EngineUnavailable, match="no engine can be reached"):
+            await ask(pool)
+    assert len(one.calls) == 2
+    one.trouble.hold.set()
+    assert await trial == "one"
+    assert [await ask(pool), await ask(pool)] == ["one"] * 2
+
+
+async def test_a_trial_whose_client_leaves_decides_nothing() -> None:
+    time, one = Time(), down(named("one"), calls=1)
+    pool = EnginePool([one], time)
+    with pytest.raises(EngineUnavailable):
+        await ask(pool)
+    time.now += 1
+    one.trouble.hold = asyncio.Event()
+    trial = asyncio.create_task(ask(pool))
+    await until(lambda: one.in_flight == 1)
+    trial.cancel()
+    await asyncio.wait({trial})
+    one.trouble.hold.set()
+    assert await ask(pool) == "one"
+
+
+async def test_calls_that_fail_together_are_one_failure() -> None:
+    time, one = Time(), named("one")
+    one.trouble.hold, one.trouble.break_after = asyncio.Event(), 0
+    pool = EnginePool([one], time)
+    asking = [asyncio.create_task(ask(pool)) for _ in range(5)]
+    await until(lambda: one.in_flight == 5)
+    one.trouble.hold.set()
+    await asyncio.wait(asking)
+    assert all(isinstance(task.exception(), EngineUnavailable) for task in asking)
+    one.trouble.break_after = None
+    time.now += 1
+    assert await ask(pool) == "one"
+
+
+async def test_an_engine_that_health_checks_find_back_need_not_rest() -> None:
+    time, one = Time(), down(named("one"))
+    pool = EnginePool([one], time)
+    one.trouble.unhealthy = "it is being started"
+    with pytest.raises(EngineUnavailable):
+        await ask(pool)
+    assert not (await pool.health()).ready
+    one.trouble.unhealthy, one.trouble.fail = "", None
     assert (await pool.health()).ready
     assert await ask(pool) == "one"
 
 
+async def test_health_that_was_never_ill_does_not_shorten_a_rest() -> None:
+    one = down(named("one"), calls=1)
+    pool = EnginePool([one], Time())
+    with pytest.raises(EngineUnavailable):
+        await ask(pool)
+    assert (await pool.health()).ready
+    with pytest.raises(EngineUnavailable):
+        await ask(pool)
+
+
+async def test_one_health_check_may_be_missed() -> None:
+    one = named("one")
+    one.trouble.unhealthy = "no answer in time"
+    pool = EnginePool([one], Time())
+    await pool.health()
+    assert await ask(pool) == "one"
+    await pool.health()
+    with pytest.raises(EngineUnavailable):
+        await ask(pool)
+
+
 async def test_when_all_are_down_it_says_when_to_come_back() -> None:
-    one, two = named("one"), named("two")
-    one.trouble.fail = two.trouble.fail = EngineUnavailable("down")
+    one, two = down(named("one")), down(named("two"))
     pool = EnginePool([one, two])
     for _ in range(2):
         with pytest.raises(EngineUnavailable, match="no engine can be reached") as raised:
             await ask(pool)
-        assert 1 <= raised.value.retry_after_s <= 5
+        assert raised.value.retry_after_s == 1
     assert (len(one.calls), len(two.calls)) == (1, 1)
 
 
@@ -101,16 +197,16 @@ async def test_an_adapter_that_one_engine_refuses_is_on_none() -> None:
     assert one.adapters == {}
 
 
-async def test_an_engine_that_was_down_gets_the_adapter_on_its_return(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = named("one"), named("two")
-    one.trouble.fail = EngineUnavailable("down")
-    pool = EnginePool([one, two])
+async def test_an_engine_that_was_down_gets_the_adapter_on_its_return() -> None:
+    time, one, two = Time(), down(named("one")), named("two")
+    pool = EnginePool([one, two], time)
     assert await ask(pool) == "two"
     await pool.load_adapter(ADAPTED, "/adapters/v3")
     assert one.adapters == {}
     one.trouble.fail = None
-    await pool.health()
+    time.now += 1
     assert await ask(pool, ADAPTED) == "one"
+    assert one.adapters == {"memory@v3": "/adapters/v3"}
 
 
 async def test_what_it_says_of_itself() -> None:
@@ -130,3 +226,28 @@ async def test_what_it_says_of_itself() -> None:
     await pool.close()
     assert one.closed
     assert two.closed
+
+
+async def test_over_http_another_server_answers_and_the_one_that_returns_is_tried_again() -> None:
+    time, asked = Time(), [str(i) for i in range(8)]
+    async with serving(Stub()) as staying:
+        async with serving(Stub()) as leaving:
+            port = int(leaving.url.rpartition(":")[2])
+            pool = EnginePool([VllmEngine(leaving.url), VllmEngine(staying.url)], time)
+            assert (await pool.health()).ready
+            policy = Policy(base=pool.base)
+            for about in asked:
+                assert await ask(pool, policy, about=about) == "Hello"
+            assert len(leaving.bodies) + len(staying.bodies) == 8
+            assert leaving.bodies
+        for about in asked:
+            assert await ask(pool, policy, about=about) == "Hello"
+        async with serving(Stub(), port) as back:
+            for about in asked:
+                assert await ask(pool, policy, about=about) == "Hello"
+            assert back.bodies == []
+            time.now += 1
+            for about in asked:
+                assert await ask(pool, policy, about=about) == "Hello"
+            assert back.bodies
+            await pool.close()
