@@ -40,15 +40,18 @@ async def memories_of(url: str, user: str) -> dict[str, str]:
                 return found
 
 
-async def lost(url: str, homes: list[Path], acknowledged: Acknowledged) -> list[str]:
-    """What was acknowledged and is not there, or is not what it was; of the logs of all homes that a store was served from."""
+async def lost(url: str, homes: list[Path], acknowledged: Acknowledged, *, repeats: bool = True) -> list[str]:
+    """What was acknowledged and is not there, or is not what it was; of the logs of all homes that a store was served from.
+
+    `repeats`: the model's answers end with what it was told last.
+    """
     users = {user for user, _ in (*acknowledged.memories.values(), *acknowledged.answers.values())}
     memories = {user: await memories_of(url, user) for user in users}
     missing = [f"memory {key}" for key, (user, text) in acknowledged.memories.items() if memories[user].get(key) != text]
     logged = {one.trajectory.id: one for home in homes for one in read_log(home / "trajectories").trajectories}
     for key, (user, text) in acknowledged.answers.items():
         found = logged.get(key)
-        if found is None or found.trajectory.error is not None or not found.trajectory.answer.endswith(text):
+        if found is None or found.trajectory.error is not None or not (found.trajectory.answer.endswith(text) or not repeats):
             missing.append(f"answer {key}")
         if text not in memories[user].values():
             missing.append(f"turn {key}")

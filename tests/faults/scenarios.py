@@ -48,8 +48,8 @@ def at(url: str) -> tuple[str, ...]:
     return (*QUIET, "engine.kind=openai", "engine.model=stub", f"engine.urls=[{url}]", "engine.request_timeout_s=1")
 
 
-async def _outcome(fault: str, done: str, load: Load, url: str, *homes: Path) -> Outcome:
-    missing = await lost(url, list(homes), load.acknowledged)
+async def _outcome(fault: str, done: str, load: Load, url: str, *homes: Path, repeats: bool = True) -> Outcome:
+    missing = await lost(url, list(homes), load.acknowledged, repeats=repeats)
     return Outcome(fault, done, load.good, load.seen, len(load.acknowledged), missing)
 
 
@@ -107,7 +107,8 @@ async def vllm_killed(folder: Path) -> Outcome:
             await load.troubles(4)
             await server.ready()
             await load.answers(ENOUGH)
-        return await _outcome("engine killed", "kill -9 of vLLM's core; the server starts it again", load, server.url, server.home)
+        done = "kill -9 of vLLM's core; the server starts it again"
+        return await _outcome("engine killed", done, load, server.url, server.home, repeats=False)
 
 
 def lying(manner: Manner, what: str) -> Callable[[Path], Awaitable[Outcome]]:
