@@ -22,6 +22,7 @@ from recollect.memory import Namespace
 from recollect.policy import Policy
 from recollect.tools import ToolCall
 from recollect.trajectory import MemoryRef, Step, Trajectory, Usage
+from server import tracing
 from server.adapters import Pins
 from server.agents.base import Agent, AgentContext, AgentRequest, StreamEvent
 from server.agents.rmm.reranker import ROLE as RERANKER
@@ -135,6 +136,7 @@ class Exchange:
 
     def start(self) -> None:
         """Run the agent."""
+        tracing.mark("recollect.trajectory.id", self.trajectory_id)
         self.task = asyncio.create_task(self._run())
 
     async def begun(self) -> None:
@@ -186,10 +188,11 @@ class Exchange:
     async def _run(self) -> None:
         remembers = False
         try:
-            await self._answer()
+            with tracing.span(f"invoke_agent {self.agent.id}", self._attributes("invoke_agent")) as span:
+                await self._answer()
             remembers = self._request.use_memory
             if remembers:
-                self._pending.add(self._context.namespace, self._remember())
+                self._pending.add(self._context.namespace, self._remember(span))
             self._put(None)
         except asyncio.CancelledError:
             reason = self._reason or RecollectError(CLIENT_GONE)
@@ -274,12 +277,22 @@ class Exchange:
     async def _append(self, kind: EventKind, body: dict[str, Any]) -> None:
         await self._log.log(LogEvent(event_id=new_id(), trajectory_id=self.trajectory_id, kind=kind, body=body))
 
-    async def _remember(self) -> None:
+    def _attributes(self, operation: str) -> dict[str, tracing.Value]:
+        return {
+            "gen_ai.operation.name": operation,
+            "gen_ai.agent.name": self.agent.id,
+            "recollect.trajectory.id": self.trajectory_id,
+            "recollect.tenant": self.namespace.tenant,
+            "recollect.channel": self._context.channel,
+        }
+
+    async def _remember(self, answered: tracing.Span) -> None:
         ctx = self._context
         before = len(ctx.recorder.steps)
         try:
             await self._delivered.wait()
-            await self.agent.remember(self._request, self.answer, replace(ctx, may_call=not self._spending.used_up))
+            with tracing.span(f"remember {self.agent.id}", self._attributes("remember"), after=answered):
+                await self.agent.remember(self._request, self.answer, replace(ctx, may_call=not self._spending.used_up))
             await self._log_late(ctx.recorder.steps[before:])
         except asyncio.CancelledError:
             await self._log_late_failure(ctx.recorder.steps[before:], "cancelled: the server was stopped")

@@ -123,11 +123,17 @@ async def _send(send: Any, kind: str, pieces: list[bytes]) -> None:
 
 
 @asynccontextmanager
-async def upstream() -> AsyncGenerator[str]:
-    """The stub's URL."""
+async def upstream(heard: list[dict[str, str]] | None = None) -> AsyncGenerator[str]:
+    """The stub's URL. `heard` gets the headers of each request."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if heard is not None:
+            heard.append({name.decode(): value.decode() for name, value in scope["headers"]})
+        await _upstream(scope, receive, send)
+
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(_upstream, log_config=None, lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
         running = asyncio.create_task(server.serve(sockets=[listener]))
         await until(lambda: server.started)
         try:
