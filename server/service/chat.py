@@ -168,6 +168,7 @@ class Chat:
             pins=pins,
             adapters_lost=self._adapters.lost,
             spending=self._spending,
+            key_id=request.identity.key_id,
         )
         self._running.add(exchange)
         said = 1 + sum(len(message.content) for message in request.messages) // CHARACTERS_A_TOKEN
@@ -262,4 +263,4 @@ class Chat:
         self._answered(exchange)
         if exchange.logged:
             self._known.add(exchange.trajectory_id, exchange.namespace.tenant)
-        self._limits.spent(key_id, exchange.usage.total_tokens or said)
+        self._limits.spent(exchange.namespace.tenant, key_id, exchange.usage.total_tokens or said)

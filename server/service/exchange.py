@@ -55,7 +55,9 @@ class Exchange:
         pins: Pins,
         adapters_lost: Callable[[], None],
         spending: Spending,
+        key_id: str | None = None,
     ) -> None:
+        """`key_id`: of the key that asked, whose usage its model calls are."""
         self.trajectory_id = context.recorder.trajectory_id
         self.agent = agent
         self.logged = False
@@ -69,6 +71,7 @@ class Exchange:
         self._pins = pins
         self._adapters_lost = adapters_lost
         self._spending = spending
+        self._key_id = key_id
         self._events: asyncio.Queue[StreamEvent | BaseException | None] = asyncio.Queue()
         self._first = asyncio.Event()
         self._failure: BaseException | None = None
@@ -207,7 +210,7 @@ class Exchange:
             await self._log_failure(type(exc).__name__)
             self._put(exc)
         finally:
-            self._spending.add(self.agent.id, self._context.recorder.steps, after_answer=False)
+            self._spend(self._context.recorder.steps, after_answer=False)
             if not remembers:
                 self._pins.release()
             self._on_end()
@@ -304,8 +307,11 @@ class Exchange:
             await self._count(ctx.recorder.steps[before:])
 
     async def _count(self, late: list[Step]) -> None:
-        self._spending.add(self.agent.id, late, after_answer=True)
+        self._spend(late, after_answer=True)
         await self._save_spent()
+
+    def _spend(self, steps: list[Step], *, after_answer: bool) -> None:
+        self._spending.add(self.agent.id, steps, after_answer=after_answer, tenant=self.namespace.tenant, key_id=self._key_id)
 
     async def _save_spent(self) -> None:
         try:

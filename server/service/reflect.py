@@ -96,7 +96,7 @@ class Reflecting:
             raise
         finally:
             pins.release()
-            self._spending.add(agent.id, context.recorder.steps, after_answer=True)
+            self._spending.add(agent.id, context.recorder.steps, after_answer=True, tenant=namespace.tenant)
             if context.recorder.steps:
                 await self._logged(agent, session, seq, context, failure)
 

@@ -47,6 +47,7 @@ from server.service.reflect import Reflecting
 from server.service.sessions import OpenSession, Sessions
 from server.service.spending import Budget, Spending
 from server.service.store import OpeningStore
+from server.service.usage import UsageBook
 from server.service.worker_files import Worker
 from server.service.workers import Change, Workers
 from server.telemetry import open_telemetry
@@ -131,9 +132,10 @@ class Service:
         self.files = Files(self.home / "files", settings.files.max_bytes)
         self.sessions = Sessions(self.home / "sessions", timedelta(minutes=settings.agents.session_idle_minutes))
         limits = settings.agents.daily_calls, settings.agents.daily_tokens
-        self.spending = Spending(self.home / "usage.json", daily_calls=limits[0], daily_tokens=limits[1])
+        self.usage = UsageBook(self.home / "usage")
+        self.spending = Spending(self.home / "usage.json", daily_calls=limits[0], daily_tokens=limits[1], usage=self.usage)
         self.keys = KeyRing(self.home / "keys")
-        self.limits = KeyLimits(self.home / "keys" / "used.json")
+        self.limits = KeyLimits(self.usage)
         self.owner_token = secrets.token_urlsafe(32)
         """What the home's owner may ask with, whatever the keys: commands read it from `server.json`."""
         self.rerankers = Rerankers(self.home / "rerankers", settings.agents.rmm)
@@ -201,7 +203,7 @@ class Service:
             await self.delegation.start()
         self._watching = asyncio.create_task(self.adapters.watch())
         self._ending = asyncio.create_task(self.sessions.watch(self._end))
-        self._counting = asyncio.create_task(self.limits.watch())
+        self._counting = asyncio.create_task(self.usage.watch())
 
     async def close(self) -> None:
         """Finish what was promised, for a bounded time, and let go of everything."""
@@ -211,7 +213,7 @@ class Service:
             parts.push_async_callback(asyncio.to_thread, self._log.close)
             parts.push_async_callback(asyncio.to_thread, self.rerankers.close)
             parts.push_async_callback(self.spending.save, at_once=True)
-            parts.push_async_callback(self.limits.save)
+            parts.push_async_callback(self.usage.save)
             parts.push_async_callback(self._store.close)
             parts.push_async_callback(self._opener.close)
             if self._owns_engine:
