@@ -224,6 +224,8 @@ class TelemetrySettings(Frozen):
     service_name: str = Field(default="recollect", min_length=1)
     sample_ratio: float = Field(default=1.0, ge=0, le=1)
     """Of requests that come without a trace of their own; a client's `traceparent` decides for itself."""
+    metrics: bool = True
+    """Whether metrics are sent too: some receivers take traces alone."""
 
     def address(self, signal: Literal["traces", "metrics"]) -> str:
         """Where a signal goes."""

@@ -5,6 +5,7 @@ It stands in the place of the SDK's own, which writes the texts of errors into i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ METHODS = frozenset(
     }
 )
 OTHER = "_OTHER"
+_REVISION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 class Traced(ServerMiddleware[Any]):
@@ -42,7 +44,9 @@ class Traced(ServerMiddleware[Any]):
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         method = ctx.method if ctx.method in METHODS else OTHER
-        attributes: dict[str, tracing.Value] = {"mcp.method.name": method, "mcp.protocol.version": ctx.protocol_version}
+        attributes: dict[str, tracing.Value] = {"mcp.method.name": method}
+        if _REVISION.fullmatch(ctx.protocol_version):
+            attributes["mcp.protocol.version"] = ctx.protocol_version
         name = method
         if method == "tools/call":
             attributes["gen_ai.operation.name"] = "execute_tool"

@@ -43,7 +43,7 @@ class Telemetry:
         """`provider`: what the engine is, for `gen_ai.provider.name`."""
         resource = Resource({"service.name": settings.service_name, "service.version": version})
         self._spans = OTLPSpanExporter(
-            endpoint=settings.address("traces"), headers=settings.headers, timeout=EXPORT_S, session=_session(), meter_provider=SILENT
+            endpoint=settings.address("traces"), headers=dict(settings.headers), timeout=EXPORT_S, session=_session(), meter_provider=SILENT
         )
         self._tracers = TracerProvider(
             sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)), resource=resource, shutdown_on_exit=False
@@ -58,14 +58,9 @@ class Telemetry:
                 meter_provider=SILENT,
             )
         )
-        metrics = OTLPMetricExporter(
-            endpoint=settings.address("metrics"), headers=dict(settings.headers), timeout=EXPORT_S, session=_session()
-        )
-        reader = PeriodicExportingMetricReader(
-            metrics, export_interval_millis=METRICS_EVERY_S * 1000, export_timeout_millis=EXPORT_S * 1000
-        )
+        readers = [_reader(settings)] if settings.metrics else []
         self._meters = MeterProvider(
-            metric_readers=[reader], resource=resource, shutdown_on_exit=False, exemplar_filter=AlwaysOffExemplarFilter()
+            metric_readers=readers, resource=resource, shutdown_on_exit=False, exemplar_filter=AlwaysOffExemplarFilter()
         )
         self.instruments = Instruments(self._meters.get_meter("recollect", version))
         self._tracer = self._tracers.get_tracer("recollect", version)
@@ -119,3 +114,10 @@ def _session() -> requests.Session:
     session = requests.Session()
     session.trust_env = False  # the address is the settings', not that of a proxy in the environment; nor is a netrc file read
     return session
+
+
+def _reader(settings: TelemetrySettings) -> PeriodicExportingMetricReader:
+    exporter = OTLPMetricExporter(
+        endpoint=settings.address("metrics"), headers=dict(settings.headers), timeout=EXPORT_S, session=_session()
+    )
+    return PeriodicExportingMetricReader(exporter, export_interval_millis=METRICS_EVERY_S * 1000, export_timeout_millis=EXPORT_S * 1000)
