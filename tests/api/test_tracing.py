@@ -238,6 +238,14 @@ async def test_the_engine_is_told_the_trace_and_its_address_stands_in_the_span(t
                 assert "server.address" not in otlp.named("invoke_agent memory").attributes
 
 
+async def test_a_receiver_of_traces_alone_gets_no_metrics(tmp_path: Path) -> None:
+    async with receiving() as otlp, serving(tmp_path, telemetry={"otlp_endpoint": otlp.url, "metrics": False}) as served:
+        await asked(served, "hello")
+        await otlp.flushed(served)
+        assert otlp.metrics == {}
+        assert otlp.named(ROUTE)
+
+
 async def test_as_many_requests_are_sampled_as_the_settings_say(tmp_path: Path) -> None:
     async with receiving() as otlp, serving(tmp_path, telemetry={"otlp_endpoint": otlp.url, "sample_ratio": 0}) as served:
         await served.ask("not sampled")
