@@ -14,6 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from recollect.policy import Policy
 from recollect.trajectory import Usage
 from server import tracing
+from server.delegation.loop import ROLE as WORKER
 from server.engines.base import Chunk, Sampling
 from server.telemetry.instruments import Instruments
 from server.tracing import Attributes, Kind, Value
@@ -84,7 +85,9 @@ class RequestTrace:
 
     def call(self, role: str, policy: Policy, alias: str | None, sampling: Sampling) -> TracedCall:
         """A call of a model begins."""
-        named = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": self._provider, "gen_ai.request.model": policy.name}
+        # What is handed on goes to other providers: they speak OpenAI's API, or are its Codex.
+        provider = "openai" if role == WORKER and alias is None else self._provider
+        named = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": provider, "gen_ai.request.model": policy.name}
         more: dict[str, Value] = {"recollect.role": role, "recollect.base_model": policy.base}
         if alias is not None:
             more["recollect.policy"] = alias

@@ -20,6 +20,7 @@ from tests.api.conftest import Served, serving, until
 from tests.api.live import listening
 from tests.api.otlp import receiving
 from tests.api.process import started, upstream
+from tests.api.test_delegate import delegating
 
 CANARY = "zebrafinch"
 WARNING = "what was spent could not be written"
@@ -236,6 +237,17 @@ async def test_the_engine_is_told_the_trace_and_its_address_stands_in_the_span(t
                 assert call["traceparent"] == f"00-{TRACE}-{chat.span_id}-01"
                 assert f"http://{chat.attributes['server.address']}:{chat.attributes['server.port']}" == url
                 assert "server.address" not in otlp.named("invoke_agent memory").attributes
+
+
+async def test_work_that_is_handed_on_is_traced_as_the_other_providers(tmp_path: Path) -> None:
+    async with receiving() as otlp, delegating(tmp_path, lambda _: f"{CANARY}.", telemetry={"otlp_endpoint": otlp.url}) as place:
+        await place.call("think", task=f"What is a {CANARY}?", use="house")
+        await otlp.flushed(place.served)
+        assert CANARY.encode() not in b"".join(otlp.raw)
+        agent, chat = otlp.named("invoke_agent delegate/house/scripted"), otlp.named("chat scripted")
+        assert (chat.parent_id, agent.parent_id) == (agent.span_id, otlp.named("tools/call think").span_id)
+        assert chat.attributes["gen_ai.provider.name"] == "openai"
+        assert chat.attributes["server.port"] > 0
 
 
 async def test_a_receiver_of_traces_alone_gets_no_metrics(tmp_path: Path) -> None:
