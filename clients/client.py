@@ -34,6 +34,20 @@ class AdapterState(Record):
     versions: list[AdapterVersion] = Field(default_factory=list[AdapterVersion])
 
 
+class Usage(Record):
+    """What one key of a tenant used on one day in UTC; without `key_id` it was the home's owner, or anybody where there are no keys."""
+
+    day: str
+    tenant: str
+    key_id: str | None = None
+    key_name: str | None = None
+    requests: int = 0
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    counted_tokens: int = 0
+
+
 class RecollectClient(MemoryCalls, AuditCalls):
     """Calls a server's API. Errors of the server are raised as the types of `recollect.errors`. Use it as `async with`."""
 
@@ -61,6 +75,11 @@ class RecollectClient(MemoryCalls, AuditCalls):
     async def refresh_adapters(self) -> list[AdapterState]:
         """Have the registry read now, and refused versions tried again."""
         return _states(await self._call("POST", "/v1/admin/adapters/refresh"))
+
+    async def usage(self, days: int) -> list[Usage]:
+        """Who used how much in the last so many days, today included. Raises Forbidden without the scope `admin`."""
+        found = await self._call("GET", "/v1/admin/usage", params={"days": str(days)})
+        return [Usage.model_validate(item) for item in found["data"]]
 
     async def status(self) -> dict[str, Any]:
         """What `/ready` says: `ready`, and what is missing. A server that is not ready is no error here."""

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "memory": ("recollect.cli_memory:app", "Search, show, list, add, change and delete memories on the running server."),
     "agents": ("recollect.cli_agents:app", "The agents: list them, show one, check a file of your own, ask one."),
     "keys": ("recollect.cli_keys:app", "API keys: make, list and revoke them."),
+    "usage": ("recollect.cli_usage:usage", "Who used how much: requests and tokens by tenant, key and day."),
     "trajectories": ("recollect.cli_trajectories:app", "What the agents did: list it, show one in full, compute its rewards."),
     "adapters": ("recollect.cli_adapters:app", "Trained versions of each policy: list, show, compare, promote, roll back, tidy up."),
     "train": ("trainer.cli:train", "Learn from the log and publish a better adapter."),

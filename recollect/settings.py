@@ -24,7 +24,7 @@ from recollect.model import Frozen
 M = TypeVar("M", bound=BaseModel)
 PREFIX = "RECOLLECT_"
 SEED_MODEL = Path(__file__).parent.parent / "models" / "seed"
-SECRET = "api_key"
+SECRETS = frozenset({"api_key", "headers", "storage_options"})
 Reading = Literal["plain", "section_first", "recall", "question_free"]
 MAX_SHOWN = 80
 """Characters of a wrong value that an error repeats."""
@@ -225,6 +225,24 @@ class LogSettings(Frozen):
     """Tokens of which one trajectory keeps the ids. Its later steps keep text and counts alone, so that a reading of any length fits."""
 
 
+class TelemetrySettings(Frozen):
+    """OpenTelemetry. Without `otlp_endpoint` nothing is traced and nothing is sent, whatever OTEL_* variables say."""
+
+    otlp_endpoint: Annotated[str, AfterValidator(_http_url_if_set)] = ""
+    """The base of an OTLP/HTTP receiver, such as http://127.0.0.1:4318; /v1/traces and /v1/metrics are added."""
+    headers: Mapping[str, str] = Field(default_factory=dict[str, str], repr=False)
+    """Sent with every export, such as a receiver's key."""
+    service_name: str = Field(default="recollect", min_length=1)
+    sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    """Of requests that come without a trace of their own; a client's `traceparent` decides for itself."""
+    metrics: bool = True
+    """Whether metrics are sent too: some receivers take traces alone."""
+
+    def address(self, signal: Literal["traces", "metrics"]) -> str:
+        """Where a signal goes."""
+        return f"{self.otlp_endpoint.rstrip('/')}/v1/{signal}"
+
+
 class Settings(Frozen):
     """Everything that can be set."""
 
@@ -238,6 +256,7 @@ class Settings(Frozen):
     delegation: DelegationSettings = DelegationSettings()
     files: FileSettings = FileSettings()
     log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
     @property
     def memory_uri(self) -> str:
@@ -314,7 +333,7 @@ def parse(model: type[M], values: dict[str, Any]) -> M:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigurationError(f"unknown setting {key!r}{hint}", param=key) from exc
         said = "write a list: [a, b]" if first["type"] == "tuple_type" else first["msg"].removeprefix("Value error, ")
-        shown = "" if SECRET in first["loc"] else _shown(first["input"])
+        shown = "" if SECRETS.intersection(first["loc"]) else _shown(first["input"])
         raise ConfigurationError(f"setting {key!r}: {said}{shown}", param=key) from exc
 
 

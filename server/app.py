@@ -30,6 +30,7 @@ from server.routes import (
     reembed,
     responses,
     rmm,
+    usage,
 )
 from server.service import Service
 
@@ -60,7 +61,23 @@ def create_app(
     app = FastAPI(title="Recollect", version=service.version, lifespan=lifespan, redirect_slashes=False)
     app.state.service = service
     errors.install(app)
-    for resource in (chat, messages, responses, embeddings, models, feedback, files, audit, memories, reembed, admin, rmm, health, metrics):
+    for resource in (
+        chat,
+        messages,
+        responses,
+        embeddings,
+        models,
+        feedback,
+        files,
+        audit,
+        memories,
+        reembed,
+        admin,
+        usage,
+        rmm,
+        health,
+        metrics,
+    ):
         app.include_router(resource.router)
     app.router.routes.extend(mcp.routes)
     app.add_middleware(edge.Edge, service=service, max_file=settings.files.max_bytes)

@@ -21,6 +21,7 @@ from rich.logging import RichHandler
 from recollect.errors import ConfigurationError
 from recollect.keys import KeyRing
 from recollect.settings import ServerSettings, Settings
+from server import tracing
 from server.app import create_app
 from server.home_lock import announced, owned
 from server.service import Service
@@ -171,6 +172,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat()
         line = {"time": at, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        line.update(tracing.ids())
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)

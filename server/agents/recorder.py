@@ -15,6 +15,7 @@ from recollect.messages import Message
 from recollect.policy import Policy
 from recollect.tools import Tools
 from recollect.trajectory import MemoryOp, MemoryRef, Step, Usage, now
+from server import tracing
 from server.engines.base import Chunk, Completion, Sampling
 
 
@@ -62,7 +63,9 @@ class Recorder:
         started, clock = now(), time.perf_counter()
         choices: dict[int, Completion] = {}
         total: Usage | None = None
-        error: str | None = None
+        failure: BaseException | None = None
+        call = tracing.model_call(role, policy, alias, sampling)
+        chunks = call.over(chunks)
         try:
             async with AsyncExitStack() as stack:
                 if (aclose := getattr(chunks, "aclose", None)) is not None:
@@ -72,7 +75,7 @@ class Recorder:
                     total = chunk.usage or total
                     yield chunk
         except BaseException as exc:
-            error = _reason(exc)
+            failure = exc
             raise
         finally:
             common: dict[str, Any] = {
@@ -85,11 +88,12 @@ class Recorder:
                 "started_at": started,
                 "duration_s": time.perf_counter() - clock,
                 "retrieved": list(retrieved),
-                "error": error,
+                "error": None if failure is None else _reason(failure),
             }
             ordered = [choices[index] for index in sorted(choices)] or [Completion()]
             prompt = next((c.prompt_ids for c in ordered if c.prompt_ids is not None), None) or _listed(prompt_ids)
             shares = _shares(ordered, total, len(prompt or ()))
+            call.end([choice.finish_reason for choice in ordered if choice.finish_reason], sum(shares, Usage()), failure)
             if not self._keeps(sum((share.total_tokens for share in shares), 0)):
                 common["messages"], prompt = [], None
                 for choice in ordered:

@@ -9,11 +9,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic_core import from_json, to_json
 
 from recollect.errors import EngineError, EngineUnavailable
+from server import tracing
 from server.engines.failures import error_of
 
 CONNECT_TIMEOUT_S = 5.0
@@ -29,6 +31,8 @@ class Connection:
 
     def __init__(self, url: str, *, api_key: str = "", timeout_s: float = 600.0) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
+        parts = urlsplit(self.url)
+        self._host, self._port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         self._headers = {"accept-encoding": "identity"}
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"
@@ -83,7 +87,7 @@ class Connection:
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._timeout_s)
         data = to_json(body) if body is not None else None
-        headers = {"content-type": "application/json"} if data is not None else None
+        headers = {**tracing.outgoing(self._host, self._port), **({"content-type": "application/json"} if data is not None else {})}
 
         async def send() -> aiohttp.ClientResponse:
             return await self._live().request(method, self.url + path, data=data, headers=headers, timeout=timeout)

@@ -21,6 +21,7 @@ from server.mcp_app.delegate_tools import delegate_tools
 from server.mcp_app.document_tools import document_tools
 from server.mcp_app.memory_tools import memory_tools
 from server.mcp_app.resources import add_plan, add_prompts, add_resources
+from server.mcp_app.traced import SDKS_OWN, Traced
 from server.service import Service
 
 PATH = "/mcp"
@@ -74,14 +75,17 @@ def build_mcp(service: Service) -> McpApp:
 
 
 def _server(service: Service, profile: Profile, path: str) -> McpApp:
+    tools = [*(tool for part in profile.parts for tool in part(service)), status_tool(service)]
     server: MCPServer[Any] = MCPServer(
         "recollect",
         title="Recollect",
         version=service.version,
         instructions=profile.instructions,
-        tools=[*(tool for part in profile.parts for tool in part(service)), status_tool(service)],
+        tools=tools,
         log_level="WARNING",
     )
+    traced = Traced([tool.name for tool in tools])
+    server.middleware[:] = [traced, *(one for one in server.middleware if type(one).__name__ != SDKS_OWN)]
     if memory_tools in profile.parts:
         add_resources(server, service)
         add_prompts(server)

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from recollect.errors import ConfigurationError, Forbidden, TooManyRequests, Unauthorized
 from server.principal import NOBODY, OPEN, Principal, authenticated, marked
 from server.routes.errors import body_of, error_body, response_of, shaped
+from server.routes.traced import traced
 from server.service import Service
 from server.service.exchange import defect
 
@@ -53,28 +54,35 @@ class Edge:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
-        started = False
+        status = 0
 
         async def tagged(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
-        inner = _namespaced(scope)
-        limit = self._max_upload if (inner["method"], inner["path"]) == ("POST", UPLOADS) else self._max_body
-        try:
-            admitted = _refusal(headers, limit, inner["path"]) or self._admitted(headers, inner["path"])
-            if isinstance(admitted, JSONResponse):
-                await admitted(scope, receive, tagged)
-                return
-            await self._app({**inner, **marked(admitted)}, _limited(receive, limit), tagged)
-        except Exception as exc:  # noqa: BLE001
-            # The last boundary: a defect must not end the connection without a word, nor write a user's text to the log.
-            logger.error("request %s failed: %s", request_id, defect(exc))
-            if not started:
-                await JSONResponse(shaped(body_of(exc), inner["path"]), 500)(scope, receive, tagged)
+        inner = dict(_namespaced(scope))
+        with traced(self._service.telemetry, inner, headers, request_id) as told:
+            try:
+                await self._answer(inner, headers, receive, tagged)
+            except Exception as exc:  # noqa: BLE001
+                # The last boundary: a defect must not end the connection without a word, nor write a user's text to the log.
+                logger.error("request %s failed: %s", request_id, defect(exc))
+                if not status:
+                    await JSONResponse(shaped(body_of(exc), inner["path"]), 500)(scope, receive, tagged)
+            finally:
+                told(status)
+
+    async def _answer(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        limit = self._max_upload if (scope["method"], scope["path"]) == ("POST", UPLOADS) else self._max_body
+        admitted = _refusal(headers, limit, scope["path"]) or self._admitted(headers, scope["path"])
+        if isinstance(admitted, JSONResponse):
+            await admitted(scope, receive, send)
+            return
+        scope.update(marked(admitted))
+        await self._app(scope, _limited(receive, limit), send)
 
     def _admitted(self, headers: Headers, path: str) -> Principal | JSONResponse:
         """Who asks for a path, which that one may; its request is counted. Else why not."""

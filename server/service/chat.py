@@ -198,6 +198,7 @@ class Chat:
             pins=pins,
             adapters_lost=self._adapters.lost,
             spending=self._spending,
+            key_id=request.identity.key_id,
         )
 
     def _start(self, exchange: Exchange, request: ChatRequest, leave: Callable[[], None], limit_s: float | None) -> None:
@@ -316,7 +317,7 @@ class Chat:
         self._answered(exchange)
         if exchange.logged:
             self._known.add(exchange.trajectory_id, exchange.namespace.tenant)
-        self._limits.spent(key_id, exchange.usage.total_tokens or said)
+        self._limits.spent(exchange.namespace.tenant, key_id, exchange.usage.total_tokens or said)
 
 
 def _nothing() -> None:

@@ -22,6 +22,7 @@ from recollect.memory import Namespace
 from recollect.policy import Policy
 from recollect.tools import ToolCall
 from recollect.trajectory import MemoryRef, Step, Trajectory, Usage
+from server import tracing
 from server.adapters import Pins
 from server.agents.base import Agent, AgentContext, AgentRequest, StreamEvent
 from server.agents.rmm.reranker import ROLE as RERANKER
@@ -54,7 +55,9 @@ class Exchange:
         pins: Pins,
         adapters_lost: Callable[[], None],
         spending: Spending,
+        key_id: str | None = None,
     ) -> None:
+        """`key_id`: of the key that asked, whose usage its model calls are."""
         self.trajectory_id = context.recorder.trajectory_id
         self.agent = agent
         self.logged = False
@@ -68,6 +71,7 @@ class Exchange:
         self._pins = pins
         self._adapters_lost = adapters_lost
         self._spending = spending
+        self._key_id = key_id
         self._events: asyncio.Queue[StreamEvent | BaseException | None] = asyncio.Queue()
         self._first = asyncio.Event()
         self._failure: BaseException | None = None
@@ -136,6 +140,7 @@ class Exchange:
 
     def start(self) -> None:
         """Run the agent."""
+        tracing.mark("recollect.trajectory.id", self.trajectory_id)
         self.task = asyncio.create_task(self._run())
 
     async def begun(self) -> None:
@@ -195,10 +200,11 @@ class Exchange:
         try:
             if self._reason is not None:
                 raise asyncio.CancelledError
-            await self._answer()
+            with tracing.span(f"invoke_agent {self.agent.id}", self._attributes("invoke_agent")) as span:
+                await self._answer()
             remembers = self._request.use_memory
             if remembers:
-                self._pending.add(self._context.namespace, self._remember())
+                self._pending.add(self._context.namespace, self._remember(span))
             self._put(None)
         except asyncio.CancelledError:
             reason = self._reason or RecollectError(CLIENT_GONE)
@@ -213,7 +219,7 @@ class Exchange:
             await self._log_failure(type(exc).__name__)
             self._put(exc)
         finally:
-            self._spending.add(self.agent.id, self._context.recorder.steps, after_answer=False)
+            self._spend(self._context.recorder.steps, after_answer=False)
             if not remembers:
                 self._pins.release()
             self._on_end()
@@ -283,12 +289,22 @@ class Exchange:
     async def _append(self, kind: EventKind, body: dict[str, Any]) -> None:
         await self._log.log(LogEvent(event_id=new_id(), trajectory_id=self.trajectory_id, kind=kind, body=body))
 
-    async def _remember(self) -> None:
+    def _attributes(self, operation: str) -> dict[str, tracing.Value]:
+        return {
+            "gen_ai.operation.name": operation,
+            "gen_ai.agent.name": self.agent.id,
+            "recollect.trajectory.id": self.trajectory_id,
+            "recollect.tenant": self.namespace.tenant,
+            "recollect.channel": self._context.channel,
+        }
+
+    async def _remember(self, answered: tracing.Span) -> None:
         ctx = self._context
         before = len(ctx.recorder.steps)
         try:
             await self._delivered.wait()
-            await self.agent.remember(self._request, self.answer, replace(ctx, may_call=not self._spending.used_up))
+            with tracing.span(f"remember {self.agent.id}", self._attributes("remember"), after=answered):
+                await self.agent.remember(self._request, self.answer, replace(ctx, may_call=not self._spending.used_up))
             await self._log_late(ctx.recorder.steps[before:])
         except asyncio.CancelledError:
             await self._log_late_failure(ctx.recorder.steps[before:], "cancelled: the server was stopped")
@@ -300,8 +316,11 @@ class Exchange:
             await self._count(ctx.recorder.steps[before:])
 
     async def _count(self, late: list[Step]) -> None:
-        self._spending.add(self.agent.id, late, after_answer=True)
+        self._spend(late, after_answer=True)
         await self._save_spent()
+
+    def _spend(self, steps: list[Step], *, after_answer: bool) -> None:
+        self._spending.add(self.agent.id, steps, after_answer=after_answer, tenant=self.namespace.tenant, key_id=self._key_id)
 
     async def _save_spent(self) -> None:
         try:

@@ -12,6 +12,7 @@ from recollect.log import LogWriter
 from recollect.memory import LOCAL_TENANT, MemoryRecord, Namespace
 from recollect.stores import MemoryStore
 from recollect.trajectory import Trajectory
+from server import tracing
 from server.adapters import Adapters
 from server.agents.base import Agent, AgentContext
 from server.agents.recorder import Recorder
@@ -86,14 +87,16 @@ class Reflecting:
         )
         seq, failure = await self._store.seq(namespace), None
         try:
+            attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent_id, "recollect.channel": CHANNEL}
             async with self.lock:
-                return await agent.reflect(session, context)
+                with tracing.span(f"invoke_agent {agent_id}", attributes):
+                    return await agent.reflect(session, context)
         except RecollectError as exc:
             failure = f"{type(exc).__name__}: {exc.message}"
             raise
         finally:
             pins.release()
-            self._spending.add(agent.id, context.recorder.steps, after_answer=True)
+            self._spending.add(agent.id, context.recorder.steps, after_answer=True, tenant=namespace.tenant)
             if context.recorder.steps:
                 await self._logged(agent, session, seq, context, failure)
 

@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from datetime import timedelta
 
 from memory_store.embedders.base import Embedded, Embedder, EmbeddingStore
@@ -21,6 +21,7 @@ from recollect.registry import Registry
 from recollect.settings import Settings
 from recollect.stores import LocalStore
 from recollect.trajectory import now
+from server import tracing
 from server.adapters import Adapters
 from server.agents.base import Agent
 from server.agents.registry import build_agents
@@ -33,6 +34,7 @@ from server.service.audit import Auditing
 from server.service.chat import Bounds, Chat
 from server.service.delegation import Delegation
 from server.service.direct import Direct
+from server.service.exchange import Exchange
 from server.service.feedback import FeedbackBook
 from server.service.files import Files
 from server.service.forget import Forgetting
@@ -46,8 +48,10 @@ from server.service.reflect import Reflecting
 from server.service.sessions import OpenSession, Sessions
 from server.service.spending import Budget, Spending
 from server.service.store import OpeningStore
+from server.service.usage import UsageBook
 from server.service.worker_files import Worker
 from server.service.workers import Change, Workers
+from server.telemetry import open_telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +115,8 @@ class Service:
         """Called when the engine is reached, at an address that may be a new one, before the first request is answered."""
         self._opener = StoreOpener(settings, embedder, eager=engine is not None)
         self.metrics = Metrics()
+        self.telemetry = open_telemetry(settings, self.version)
+        """Traces of requests and metrics of calls, where the settings name a receiver; None: nothing is traced."""
         self._store = OpeningStore(self._opener.open, self.metrics.searched) if store is None else store
         agents = build_agents(settings.agents, settings.prompt_pack, [self.home / "agents"])
         self._agents = agents if engine is not None else {}
@@ -127,9 +133,10 @@ class Service:
         self.files = Files(self.home / "files", settings.files.max_bytes)
         self.sessions = Sessions(self.home / "sessions", timedelta(minutes=settings.agents.session_idle_minutes))
         limits = settings.agents.daily_calls, settings.agents.daily_tokens
-        self.spending = Spending(self.home / "usage.json", daily_calls=limits[0], daily_tokens=limits[1])
+        self.usage = UsageBook(self.home / "usage")
+        self.spending = Spending(self.home / "usage.json", daily_calls=limits[0], daily_tokens=limits[1], usage=self.usage)
         self.keys = KeyRing(self.home / "keys")
-        self.limits = KeyLimits(self.home / "keys" / "used.json")
+        self.limits = KeyLimits(self.usage)
         self.owner_token = secrets.token_urlsafe(32)
         """What the home's owner may ask with, whatever the keys: commands read it from `server.json`."""
         self.rerankers = Rerankers(self.home / "rerankers", settings.agents.rmm)
@@ -155,7 +162,7 @@ class Service:
             spending=self.spending,
             sessions=self.sessions,
             limits=self.limits,
-            answered=self.metrics.answered,
+            answered=self._answered,
             at_end=lambda agent: self.reflecting.at_end(agent),
             admission=admission,
             bounds=Bounds(settings.server.max_stream_s, settings.agents.max_tool_rounds),
@@ -207,15 +214,17 @@ class Service:
             await self.delegation.start()
         self._watching = asyncio.create_task(self.adapters.watch())
         self._ending = asyncio.create_task(self.sessions.watch(self._end))
-        self._counting = asyncio.create_task(self.limits.watch())
+        self._counting = asyncio.create_task(self.usage.watch())
 
     async def close(self) -> None:
         """Finish what was promised, for a bounded time, and let go of everything."""
         async with AsyncExitStack() as parts:  # closed from the last to the first, each even if another fails
+            if self.telemetry is not None:
+                parts.push_async_callback(asyncio.to_thread, self.telemetry.close)
             parts.push_async_callback(asyncio.to_thread, self._log.close)
             parts.push_async_callback(asyncio.to_thread, self.rerankers.close)
             parts.push_async_callback(self.spending.save, at_once=True)
-            parts.push_async_callback(self.limits.save)
+            parts.push_async_callback(self.usage.save)
             parts.push_async_callback(self._store.close)
             parts.push_async_callback(self._opener.close)
             if self._owns_engine:
@@ -236,7 +245,13 @@ class Service:
 
     async def embed(self, texts: Sequence[str]) -> Embedded | None:
         """The vectors of texts in the space that is searched; None without an embedder. Raises EmbedderError."""
-        return await self._store.embed(texts) if isinstance(self._store, EmbeddingStore) else None
+        if not isinstance(self._store, EmbeddingStore):
+            return None
+        with tracing.span("embeddings", {"gen_ai.operation.name": "embeddings", "gen_ai.provider.name": "recollect"}) as span:
+            embedded = await self._store.embed(texts)
+            if embedded is not None:
+                span.set("gen_ai.response.model", embedded.space)
+            return embedded
 
     async def measured(self) -> bytes:
         """What was counted and timed, for Prometheus."""
@@ -264,12 +279,19 @@ class Service:
             budget=self.spending.budget,
         )
 
+    def _answered(self, exchange: Exchange) -> None:
+        self.metrics.answered(exchange)
+        if self.telemetry is not None:
+            kind = exchange.failure.partition(":")[0] if exchange.failure else None
+            self.telemetry.instruments.answered(exchange.agent.id, exchange.elapsed_s, exchange.first_s, kind)
+
     async def _end(self, session: OpenSession) -> None:
         """A session has ended: when the engine is there and nothing of its namespace is going on any more, its agent reflects."""
         while not self.adapters.settled:  # noqa: ASYNC110 (it settles in a task of its own, without an event for others)
             await asyncio.sleep(SETTLING_S)
         await self.chat.quiet(session.where)
-        await self.reflecting.end(session)
+        with self.telemetry.work("session_end") if self.telemetry is not None else nullcontext():
+            await self.reflecting.end(session)
 
     async def _quiet(self, namespace: Namespace) -> None:
         """Until no answer of a namespace is in progress; readings and workers, which may take long, are stopped."""

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from recollect.model import Frozen
 from recollect.trajectory import Step
+from server.service.usage import UsageBook
 
 EVERY_S = 1.0
 
@@ -70,22 +71,26 @@ def by_role(steps: Sequence[Step]) -> dict[str, Spent]:
 class Spending:
     """The account of one server. `daily_calls`, `daily_tokens`: limits of calls after answers, 0: none."""
 
-    def __init__(self, path: Path, *, daily_calls: int, daily_tokens: int) -> None:
+    def __init__(self, path: Path, *, daily_calls: int, daily_tokens: int, usage: UsageBook) -> None:
+        """`usage` is told whose calls they were."""
         self._path = path
         self._calls, self._tokens = daily_calls, daily_tokens
+        self._usage = usage
         self._day = _read(path)
         self._written = 0.0
         self._writing = asyncio.Lock()
 
-    def add(self, agent: str, steps: Sequence[Step], *, after_answer: bool) -> None:
-        """Count the model calls among the steps."""
+    def add(self, agent: str, steps: Sequence[Step], *, after_answer: bool, tenant: str, key_id: str | None = None) -> None:
+        """Count the model calls among the steps. `key_id` None: nobody's key asked for them."""
         found = by_role(steps)
         if not found:
             return
+        total = sum(found.values(), Spent())
+        self._usage.add(tenant, key_id, calls=total.calls, prompt=total.prompt_tokens, completion=total.completion_tokens)
         day = self._today()
         roles = day.agents.get(agent, {})
         agents = {**day.agents, agent: {**roles, **{role: roles.get(role, Spent()) + spent for role, spent in found.items()}}}
-        after = sum(found.values(), day.after_answers) if after_answer else day.after_answers
+        after = day.after_answers + total if after_answer else day.after_answers
         self._day = Day(day=day.day, agents=agents, after_answers=after)
 
     @property

@@ -10,6 +10,7 @@ from memory_store.embedders.base import Embedded, EmbeddingStore
 from recollect.audit import AuditOptions, StoreAudit, Tell
 from recollect.memory import Applied, Filters, Kind, MemoryRecord, MemoryWrite, Namespace, NamespaceStats, Ranking, SearchHit, SearchMode
 from recollect.stores import LocalStore, MemoryStore
+from server import tracing
 
 
 class OpeningStore:
@@ -35,7 +36,9 @@ class OpeningStore:
         return opening.exception() if opening is not None and opening.done() and not opening.cancelled() else None
 
     async def apply(self, namespace: Namespace, writes: Sequence[MemoryWrite]) -> Applied:
-        return await (await self._store()).apply(namespace, writes)
+        with tracing.span(name := _operation(writes), _about(name, namespace)) as span:
+            span.set("gen_ai.memory.record.count", len(writes))
+            return await (await self._store()).apply(namespace, writes)
 
     async def get(self, namespace: Namespace, memory_id: str, *, as_of: int | None = None) -> MemoryRecord | None:
         return await (await self._store()).get(namespace, memory_id, as_of=as_of)
@@ -56,11 +59,13 @@ class OpeningStore:
         ranking: Ranking = Ranking(),
         as_of: int | None = None,
     ) -> Sequence[SearchHit]:
-        store = await self._store()
-        began = time.perf_counter()
-        found = await store.search(namespace, query, limit=limit, mode=mode, filters=filters, ranking=ranking, as_of=as_of)
-        self._searched(time.perf_counter() - began)
-        return found
+        with tracing.span("search_memory", _about("search_memory", namespace)) as span:
+            store = await self._store()
+            began = time.perf_counter()
+            found = await store.search(namespace, query, limit=limit, mode=mode, filters=filters, ranking=ranking, as_of=as_of)
+            self._searched(time.perf_counter() - began)
+            span.set("gen_ai.memory.record.count", len(found))
+            return found
 
     async def neighbours(self, namespace: Namespace, memory_id: str, *, reach: int = 2, as_of: int | None = None) -> Sequence[MemoryRecord]:
         return await (await self._store()).neighbours(namespace, memory_id, reach=reach, as_of=as_of)
@@ -117,3 +122,16 @@ class OpeningStore:
         assert self._opening is not None
         # Shielded: a request that is cancelled while it waits must not cancel the opening for all.
         return await asyncio.shield(self._opening)
+
+
+def _operation(writes: Sequence[MemoryWrite]) -> str:
+    """What OpenTelemetry calls a batch: by what it does, or `upsert_memory` if it does several things."""
+    kinds = {write.op for write in writes}
+    return (
+        {"add": "create_memory", "update": "update_memory", "delete": "delete_memory"}[kinds.pop()] if len(kinds) == 1 else "upsert_memory"
+    )
+
+
+def _about(operation: str, namespace: Namespace) -> dict[str, tracing.Value]:
+    # The tenant's database is the store; the namespace in it may name a person.
+    return {"gen_ai.operation.name": operation, "gen_ai.memory.store.id": namespace.tenant}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,23 @@ QUIET = ("embedder.kind=none", "engine.kind=none")
 class ServerProcess:
     """One server process on `home`."""
 
-    def __init__(self, home: Path, *overrides: str) -> None:
+    def __init__(self, home: Path, *overrides: str, environ: dict[str, str] | None = None, under: Sequence[str] = ()) -> None:
+        """`environ`: more variables. `under`: a command that runs it as its child's process, such as a tracer."""
         self.home = home
+        self.environ = {**os.environ, **(environ or {})}
+        self.under = under
         self.overrides = overrides
         self.process: asyncio.subprocess.Process | None = None
         self.url = ""
 
     async def start(self) -> None:
         """Start it and wait until it answers `/health`."""
-        command = [sys.executable, "-m", "recollect", "--home", str(self.home), "serve", "server.port=0", *self.overrides]
+        command = [*self.under, sys.executable, "-m", "recollect", "--home", str(self.home), "serve", "server.port=0", *self.overrides]
         self.home.mkdir(exist_ok=True)
         with (self.home.parent / "server.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL)
+            self.process = await asyncio.create_subprocess_exec(
+                *command, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL, env=self.environ
+            )
         await until(lambda: self.process is None or self.process.returncode is not None or self._found())
         assert self.process.returncode is None, self.log()
 
@@ -74,9 +80,11 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def started(home: Path, *overrides: str) -> AsyncGenerator[ServerProcess]:
+async def started(
+    home: Path, *overrides: str, environ: dict[str, str] | None = None, under: Sequence[str] = ()
+) -> AsyncGenerator[ServerProcess]:
     """A server process, ready, that is ended with the block."""
-    server = ServerProcess(home, *overrides)
+    server = ServerProcess(home, *overrides, environ=environ, under=under)
     try:
         await server.start()
         await server.ready()
@@ -123,11 +131,17 @@ async def _send(send: Any, kind: str, pieces: list[bytes]) -> None:
 
 
 @asynccontextmanager
-async def upstream() -> AsyncGenerator[str]:
-    """The stub's URL."""
+async def upstream(heard: list[dict[str, str]] | None = None) -> AsyncGenerator[str]:
+    """The stub's URL. `heard` gets the headers of each request."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if heard is not None:
+            heard.append({name.decode(): value.decode() for name, value in scope["headers"]})
+        await _upstream(scope, receive, send)
+
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(_upstream, log_config=None, lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
         running = asyncio.create_task(server.serve(sockets=[listener]))
         await until(lambda: server.started)
         try:

@@ -20,7 +20,7 @@ from server.serve import listening_on
 from tests.api.conftest import until
 from tests.api.process import QUIET, ServerProcess, started, upstream
 
-HEAVY = ("torch", "transformers", "trl", "peft", "vllm")
+HEAVY = ("torch", "transformers", "trl", "peft", "vllm", "opentelemetry.sdk", "opentelemetry.exporter")
 IMPORTED = """
 import asyncio, sys
 from recollect.memory import Namespace
@@ -139,7 +139,7 @@ async def test_listed_memories_cannot_steer_the_terminal(tmp_path: Path) -> None
             assert not {"\x1b", "\x07", "\x9b"} & set(said)
 
 
-def test_the_server_imports_no_torch(tmp_path: Path) -> None:
+def test_the_server_imports_no_torch_and_unasked_no_exporter(tmp_path: Path) -> None:
     script = IMPORTED % (HEAVY,)
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split() == []

@@ -82,6 +82,14 @@ def test_no_error_shows_a_key(tmp_path: Path, text: str) -> None:
     assert SECRET not in repr(load(None, [f"engine.api_key={SECRET}"], {}))
 
 
+@pytest.mark.parametrize("text", [f"telemetry.headers={SECRET}", f"telemetry.headers={{authorization: [{SECRET}]}}"])
+def test_no_error_shows_what_is_sent_along_with_traces(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"telemetry\.headers") as raised:
+        load(None, [text], {})
+    assert SECRET not in raised.value.message
+    assert SECRET not in repr(load(None, [f"telemetry.headers={{authorization: {SECRET}}}"], {}))
+
+
 @pytest.mark.parametrize("value", ["[", "[" * 100_000, "'", "{a", "!!int x"])
 def test_a_value_that_is_no_yaml_names_its_key(value: str) -> None:
     for overrides, environ in (([f"server.port={value}"], {}), ([], {"RECOLLECT_SERVER__PORT": value})):
