@@ -111,7 +111,7 @@ async def vllm_killed(folder: Path) -> Outcome:
         return await _outcome("engine killed", done, load, server.url, server.home, repeats=False)
 
 
-def lying(manner: Manner, what: str) -> Callable[[Path], Awaitable[Outcome]]:
+def lying(manner: Manner, fault: str, done: str) -> Callable[[Path], Awaitable[Outcome]]:
     """The upstream answers in a wrong manner for a while."""
 
     async def scenario(folder: Path) -> Outcome:
@@ -124,7 +124,7 @@ def lying(manner: Manner, what: str) -> Callable[[Path], Awaitable[Outcome]]:
                 await load.troubles(ENOUGH // 2)
                 upstream.manner = "well"
                 await load.answers(ENOUGH)
-            return await _outcome(what, f"the upstream is {what} for a while", load, server.url, server.home)
+            return await _outcome(fault, done, load, server.url, server.home)
 
     return scenario
 
@@ -216,12 +216,12 @@ async def two_servers(folder: Path) -> Outcome:
 
 SCENARIOS: dict[str, Callable[[Path], Awaitable[Outcome]]] = {
     "engine killed": engine_killed,
-    "slow": lying("slow", "slower than engine.request_timeout_s"),
-    "truncated": lying("truncated", "cutting its answers off"),
-    "not json": lying("not json", "answering half of a JSON text"),
-    "wrong json": lying("wrong json", "answering JSON of another form"),
-    "nothing": lying("nothing", "answering nothing with status 200"),
-    "failing": lying("failing", "answering 500"),
+    "slow": lying("slow", "engine slow", "it takes longer than engine.request_timeout_s"),
+    "truncated": lying("truncated", "engine lies: cut off", "answers and streams end in the middle"),
+    "not json": lying("not json", "engine lies: no JSON", "half of a JSON text"),
+    "wrong json": lying("wrong json", "engine lies: other JSON", "JSON of another form, with the right status"),
+    "nothing": lying("nothing", "engine lies: nothing", "an empty body, with the right status"),
+    "failing": lying("failing", "engine fails", "it answers 500"),
     "embedder down": embedder_down,
     "disk full": disk_full,
     "clock jump": clock_jumps,
