@@ -73,7 +73,7 @@ async def run() -> list[Figure]:
 async def _ours(home: Path, minilm: Path, model: Started, writing: str, before: list[str], turns: list[str]) -> Chat:
     settings = ("embedder.kind=onnx", f"embedder.model={minilm}", f"agents.writing={writing}", f"agents.retrieve={SHOWN}")
     embedder = await choose(EmbedderSettings(kind="onnx", model=str(minilm)), home)
-    await fill(home, embedder, before, user=USER)
+    await fill(home, embedder, before, [USER])
     async with recollect(home, model.url, *settings) as server, session() as http, _spent(http, model) as spent:
         done = [await _turn(http, server.url, text) for text in turns]
         async with http.get(f"{server.url}/v1/memories/stats", params={"namespace": f"user/{USER}"}) as answer:

@@ -44,12 +44,12 @@ WORDS = {
 CHOICES = {kind: words.split() for kind, words in WORDS.items()}
 
 
-def statements(count: int, seed: int = 0) -> list[str]:
+def statements(count: int, seed: int | str = 0) -> list[str]:
     """`count` different sentences."""
     return _made(SAID, count, random.Random(f"{seed} said"))
 
 
-def questions(count: int, seed: int = 0) -> list[str]:
+def questions(count: int, seed: int | str = 0) -> list[str]:
     """`count` different questions."""
     return _made(ASKED, count, random.Random(f"{seed} asked"))
 
