@@ -68,6 +68,7 @@ LONG = frozenset(
         "credit",
         "iteration",
         "leak",
+        "memory_turn",
         "million",
         "namespaces",
         "reading",

@@ -1,7 +1,7 @@
 """Whether the server grows: 200,000 stub requests by 32 clients, its resident memory seen from outside, its handles and objects.
 
 Of ten requests four are plain and four stream with memory off, one of each has memory on, in 20 namespaces of 50 turns: what is
-remembered is bounded, the log is on the disk. RECOLLECT_BENCH_TRACE=1 also tells which lines' memory grew, at a third of the speed.
+remembered is bounded, the log is on the disk. RECOLLECT_BENCH_TRACE=1 also tells which lines' memory grew, and takes longer.
 """
 
 from __future__ import annotations
