@@ -35,6 +35,7 @@ class Peer:
 CHROMA = Peer("Chroma (approximate)", "chroma", "collections")
 FILTERED = Peer("Chroma (approximate), one collection, filter", "chroma", "filter")
 MEM0 = Peer("mem0, local Qdrant", "mem0_oss")
+MEM0_CHAT = Peer("mem0 OSS", "mem0_chat")
 
 
 async def searches(folder: Path, made: Rows, asked: Rows, what: str, *, namespaces: int = 0) -> list[Figure]:
@@ -43,8 +44,8 @@ async def searches(folder: Path, made: Rows, asked: Rows, what: str, *, namespac
     _write(folder, made, asked)
     truth = _nearest(made, asked, namespaces)
     for peer in (CHROMA, *([FILTERED] if namespaces else []), MEM0):
-        told = await _told(peer, folder, kind="search", namespaces=namespaces)
-        value = told if isinstance(told, str) else f"{p50_p95(np.array(told['seconds']))}, recall {_recall(told['found'], truth):.3f}"
+        found = await told(peer, folder, kind="search", namespaces=namespaces)
+        value = found if isinstance(found, str) else f"{p50_p95(np.array(found['seconds']))}, recall {_recall(found['found'], truth):.3f}"
         figures.append(Figure(f"{what}, dense, {peer.name}", value))
     return figures
 
@@ -54,8 +55,8 @@ async def writes(folder: Path, made: Rows, *, clients: int, seconds: float) -> l
     figures: list[Figure] = []
     _write(folder, made, Rows(made.texts[:1], made.vectors[:1]))
     for peer in (CHROMA, MEM0):
-        told = await _told(peer, folder, kind="writes", clients=clients, seconds=seconds)
-        figures.append(Figure(f"{clients} clients, {peer.name}", told if isinstance(told, str) else _written(told)))
+        found = await told(peer, folder, kind="writes", clients=clients, seconds=seconds)
+        figures.append(Figure(f"{clients} clients, {peer.name}", found if isinstance(found, str) else _written(found)))
     return figures
 
 
@@ -67,7 +68,7 @@ def _written(told: dict[str, Any]) -> str:
     return f"{number(done)} writes, {done / told['wall']:.0f}/s, {p50_p99(np.array(told['seconds']))}{failed}"
 
 
-async def _told(peer: Peer, folder: Path, **job: object) -> dict[str, Any] | str:
+async def told(peer: Peer, folder: Path, **job: object) -> dict[str, Any] | str:
     """What the peer printed, or why there is nothing."""
     if not PYTHON.is_file():
         return MISSING
@@ -91,8 +92,9 @@ async def _told(peer: Peer, folder: Path, **job: object) -> dict[str, Any] | str
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Telemetry off, nothing written to the home, and no way to a network but a proxy that is not there."""
+    """Telemetry off, nothing written to the home, and no way to a network but loopback: else a proxy that is not there."""
     nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    nowhere |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1")
     quiet = {"MEM0_TELEMETRY": "False", "ANONYMIZED_TELEMETRY": "False", "MEM0_DIR": str(folder / "mem0"), "HF_HUB_OFFLINE": "1"}
     return os.environ | nowhere | quiet
 

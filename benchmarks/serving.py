@@ -6,28 +6,24 @@ added. Every server is a process of its own; the load is made in this one. Memor
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import aiohttp
 import numpy as np
 
 from benchmarks.figure import Figure
 from benchmarks.http_load import Load, asked, closed_loop, open_loop
 from benchmarks.scale import scaled
+from benchmarks.started import ROOT, recollect, started
 
-ROOT = Path(__file__).parents[1]
 LITELLM = ROOT / ".venvs" / "peers" / "bin" / "litellm"
 CLIENTS = (1, 8, 32, 128)
 RATE, DELAY_S = 50.0, 0.2
 OFF, OURS, LEAST = "Recollect, memory off", "Recollect, memory on", "FastAPI + httpx"
-QUIET = ("embedder.kind=none", "engine.kind=openai", "engine.model=stub")
 
 
 class Way(NamedTuple):
@@ -39,7 +35,8 @@ class Way(NamedTuple):
 
     def body(self, *, stream: bool) -> bytes:
         """A request of this way."""
-        return asked(self.model, stream=stream, **({"metadata": {"memory": self.memory}} if self.memory else {}))
+        more: dict[str, Any] = {"metadata": {"memory": self.memory}} if self.memory else {}
+        return asked(self.model, stream=stream, **more)
 
 
 async def run() -> list[Figure]:
@@ -47,8 +44,8 @@ async def run() -> list[Figure]:
     figures: list[Figure] = []
     seconds = scaled(5, 1)
     rates: dict[tuple[str, bool, int], float] = {}
-    async with _process("-m", "benchmarks.stub", "{port}") as stub:
-        async for way, url in _ways(stub):
+    async with started("-m", "benchmarks.stub", "{port}") as stub:
+        async for way, url in _ways(stub.url):
             for stream in (False, True):
                 for clients in CLIENTS:
                     load = await closed_loop(url, way.body(stream=stream), clients=clients, seconds=seconds)
@@ -65,11 +62,11 @@ async def run() -> list[Figure]:
 async def _open(seconds: int) -> list[Figure]:
     """What each way adds to an answer, at its median and its 99th percentile."""
     figures: list[Figure] = []
-    async with _process("-m", "benchmarks.stub", "{port}", str(DELAY_S)) as stub:
+    async with started("-m", "benchmarks.stub", "{port}", str(DELAY_S)) as stub:
         for stream in (False, True):
-            alone = await open_loop(stub, Way("stub").body(stream=stream), rate=RATE, seconds=seconds)
+            alone = await open_loop(stub.url, Way("stub").body(stream=stream), rate=RATE, seconds=seconds)
             figures.append(Figure(f"open loop, stub, {_form(stream)}", _times(alone)))
-            async for way, url in _ways(stub):
+            async for way, url in _ways(stub.url):
                 if way.name == "stub":
                     continue
                 load = await open_loop(url, way.body(stream=stream), rate=RATE, seconds=seconds)
@@ -82,16 +79,15 @@ async def _open(seconds: int) -> list[Figure]:
 async def _ways(stub: str) -> AsyncGenerator[tuple[Way, str]]:
     yield Way("stub"), stub
     for kind, name in (("asgi", "raw ASGI + aiohttp"), ("fastapi", LEAST)):
-        async with _process("-m", "benchmarks.pass_through", kind, "{port}", stub) as url:
-            yield Way(name), url
+        async with started("-m", "benchmarks.pass_through", kind, "{port}", stub) as server:
+            yield Way(name), server.url
     if LITELLM.exists():
         async with _litellm(stub) as url:
             yield Way("LiteLLM"), url
     for way in (Way(OFF, "memory", "off"), Way(OURS, "memory")):
         with tempfile.TemporaryDirectory() as home:
-            settings = (*QUIET, f"engine.urls=[{stub}]", "server.port={port}")
-            async with _process("-m", "recollect", "--home", home, "serve", *settings, path="/ready") as url:
-                yield way, url
+            async with recollect(home, stub) as server:
+                yield way, server.url
 
 
 @asynccontextmanager
@@ -104,44 +100,9 @@ async def _litellm(stub: str) -> AsyncGenerator[str]:
             "general_settings: {dangerously_permit_weak_or_unset_master_key: true}\n",
             "utf-8",
         )
-        async with _process(
-            "--config", str(config), "--port", "{port}", "--host", "127.0.0.1", program=LITELLM, path="/health/readiness"
-        ) as url:
-            yield url
-
-
-@asynccontextmanager
-async def _process(*arguments: str, program: Path | str = sys.executable, path: str = "/v1/models") -> AsyncGenerator[str]:
-    """A server process on a free port, `{port}` among its arguments; ended with the block. Yields its URL once it answers `path`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(program), *(argument.replace("{port}", str(port)) for argument in arguments)]
-    quiet = asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet, cwd=ROOT)
-    try:
-        await _answers(f"http://127.0.0.1:{port}", path, process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()
-
-
-async def _answers(url: str, path: str, process: asyncio.subprocess.Process) -> None:
-    async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(aiohttp.ClientSession())
-        for _ in range(1_200):
-            if process.returncode is not None:
-                raise RuntimeError(f"the server at {url} ended with {process.returncode}")
-            try:
-                async with session.get(url + path) as answer:
-                    if answer.status < 500:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.1)
-    raise RuntimeError(f"{url} did not answer in two minutes")
+        arguments = ("--config", str(config), "--port", "{port}", "--host", "127.0.0.1")
+        async with started(*arguments, program=LITELLM, path="/health/readiness") as server:
+            yield server.url
 
 
 def _ratios(rates: dict[tuple[str, bool, int], float], ours: str, theirs: str, wanted: str) -> list[Figure]:

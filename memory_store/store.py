@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -44,6 +46,7 @@ OPEN_TABLES = 2_048
 FORGETS_LOCALLY = "memories in an object storage cannot be made sure to be gone: no lock keeps other writers out, and versions may be kept"
 log = logging.getLogger(__name__)
 CACHE_BYTES = 64 * 2**20
+COMMITS_AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
 
 
 class LanceMemoryStore:
@@ -64,18 +67,21 @@ class LanceMemoryStore:
         open_tables: int = OPEN_TABLES,
         idle_s: float = 15.0,
         keep_versions: timedelta = timedelta(seconds=60),
+        commits_at_once: int = COMMITS_AT_ONCE,
     ) -> None:
         """`root`: a folder, or a URI of an object storage such as s3://bucket/prefix, with Lance's `storage_options`.
 
         `idle_s`: compact a table this long after its last write. `keep_versions`: how long replaced files stay for other
-        processes that may be reading them. At most `open_tables` that nobody writes to stay open.
+        processes that may be reading them. At most `open_tables` that nobody writes to stay open. `commits_at_once`: of all
+        tables of a folder together; a commit is work for a core, and searches, for which somebody waits, need cores too.
         """
         self._root = Location.of(root, storage_options)
+        gate = nullcontext() if self._root.path is None else asyncio.Semaphore(commits_at_once)
         self._tables = OpenTables(
             self._root,
             CachedEmbedder(embedder) if embedder else None,
             Limits(view_rows, held_rows, open_tables),
-            partial(Writer, idle_s=idle_s, keep=keep_versions),
+            partial(Writer, idle_s=idle_s, keep=keep_versions, gate=gate),
         )
 
     @property

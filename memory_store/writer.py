@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -61,8 +62,10 @@ class Stuck:
 class Writer:
     """Queue, commit, acknowledge; keep fragments few."""
 
-    def __init__(self, table: NamespaceTable, *, idle_s: float, keep: timedelta) -> None:
+    def __init__(self, table: NamespaceTable, *, idle_s: float, keep: timedelta, gate: AbstractAsyncContextManager[object]) -> None:
+        """`gate` is held for each commit; it may be shared with the writers of other tables."""
         self._table = table
+        self._gate = gate
         self._idle_s = idle_s
         self._keep = keep
         self._waiting: list[Batch] = []
@@ -166,7 +169,8 @@ class Writer:
             outcome = _outcome(self._table.namespace, batches, snapshot.seq if snapshot else 0, current)
             if outcome.rows:
                 try:
-                    await self._table.commit(partial(self._write, snapshot, outcome))
+                    async with self._gate:
+                        await self._table.commit(partial(self._write, snapshot, outcome))
                 except CommitConflict as exc:
                     stuck.at(snapshot.version if snapshot else 0, exc)
                     await asyncio.sleep(random.uniform(0, 0.005 * 2 ** min(attempt, 6)))

@@ -111,10 +111,12 @@ async def _show_progress(service: Service, url: str) -> None:
         while not (status := await service.status()).ready:
             line.update(f"{url} listens; waiting for: {status.detail}")
             await asyncio.sleep(PROGRESS_S)
-    # What is there now stays: a full collection would go through all of it, for some 40 ms in which nobody is answered.
+    console.print(f"[bold]recollect[/bold] {url}/v1  models: {', '.join(status.models)}  MCP: {url}/mcp")
+    # What is there once memory is open stays: a full collection would go through all of it, for some 40 ms in which nobody is
+    # answered. Ready is earlier: the libraries of the store are still being loaded then.
+    await service.opened()
     gc.collect()
     gc.freeze()
-    console.print(f"[bold]recollect[/bold] {url}/v1  models: {', '.join(status.models)}  MCP: {url}/mcp")
 
 
 def is_loopback(host: str) -> bool:

@@ -51,7 +51,7 @@ def search(job: Job, rows: Rows) -> Told:
             memory.vector_store.insert(
                 vectors=rows.vectors[places.start : places.stop].tolist(),
                 ids=[str(uuid.UUID(int=i)) for i in places],
-                payloads=[_payload(rows.texts[i], str(rows.owner(i, job))) for i in places],
+                payloads=[payload(rows.texts[i], str(rows.owner(i, job))) for i in places],
             )
         GIVEN.update(zip(rows.asked, rows.asked_vectors.tolist(), strict=True))
 
@@ -63,7 +63,8 @@ def search(job: Job, rows: Rows) -> Told:
         return time_searches(one, rows, job)
 
 
-def _payload(text: str, user: str) -> dict[str, str]:
+def payload(text: str, user: str) -> dict[str, str]:
+    """What `add` writes beside a vector."""
     time = "2026-01-01T00:00:00+00:00"
     return {"data": text, "hash": "", "created_at": time, "updated_at": time, "text_lemmatized": text, "user_id": user, "role": "user"}
 

@@ -216,6 +216,11 @@ class Service:
         self._ending = asyncio.create_task(self.sessions.watch(self._end))
         self._counting = asyncio.create_task(self.usage.watch())
 
+    async def opened(self) -> None:
+        """Wait until memory is open, its libraries with it, or could not be opened. Requests are answered before that."""
+        if isinstance(self._store, OpeningStore):
+            await self._store.opened()
+
     async def close(self) -> None:
         """Finish what was promised, for a bounded time, and let go of everything."""
         async with AsyncExitStack() as parts:  # closed from the last to the first, each even if another fails

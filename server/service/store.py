@@ -29,6 +29,12 @@ class OpeningStore:
         """Begin to open the store."""
         self._opening = self._opening or asyncio.ensure_future(self._open())
 
+    async def opened(self) -> None:
+        """Wait until the store is open, or could not be opened."""
+        self.start()
+        assert self._opening is not None
+        await asyncio.wait({self._opening})
+
     @property
     def failure(self) -> BaseException | None:
         """What opening failed with; None if it did not, or goes on."""
