@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import json
+from collections.abc import Iterator
+from typing import Any, Literal, cast
 
 from pydantic import Field
 
@@ -38,3 +40,20 @@ class ToolCall(Frozen):
     id: str
     name: str
     arguments: str
+
+
+def texts_in(arguments: str) -> Iterator[str]:
+    """The texts in a call's arguments, and these as they are."""
+    yield arguments
+    try:
+        left: list[Any] = [json.loads(arguments)]
+    except (ValueError, RecursionError):
+        return
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            left += cast("dict[str, Any]", value).values()
+        elif isinstance(value, list):
+            left += cast("list[Any]", value)

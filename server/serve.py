@@ -95,6 +95,7 @@ async def _end_answers(server: uvicorn.Server, service: Service) -> None:
     while not server.should_exit:  # noqa: ASYNC110 (uvicorn has no event for it)
         await asyncio.sleep(PROGRESS_S)
     await asyncio.sleep(GRACE_S - LAST_S)
+    await service.workers.close()  # first: a worker that is interrupted goes on, one whose answer is ended has failed
     service.chat.stop()
 
 

@@ -11,23 +11,21 @@ from recollect.log_files import full_disk_named
 from recollect.model import Frozen
 from recollect.trajectory import now
 
-Decision = Literal["allowed", "denied"]
-
 
 class Entry(Frozen):
-    """One call. `call` is a tool of the profile, or `worker.<tool>` for one that a worker's model made."""
+    """One call. `call` is a tool of the profile, `task` what a worker did, or `worker.<tool>` what its model called on the way."""
 
     call: str
     tenant: str
     key_id: str | None = None
-    decision: Decision
+    decision: Literal["allowed", "denied"]
     reason: str = ""
-    """Why it was denied, or the code of what it failed with."""
+    """The code of what it was denied or failed for."""
     target: str | None = None
     worker_id: str | None = None
     trajectory_id: str | None = None
     path: str | None = None
-    """Of a file that a worker's model asked for."""
+    """Of a file that a worker's model looked at. Of one that was refused nothing is told: it may be any text."""
     chars: int | None = None
     """Of the task."""
     tokens: int | None = None

@@ -6,23 +6,22 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from recollect.errors import EngineError, EngineUnavailable, InvalidRequest
-from recollect.messages import last_user_text
+from recollect.messages import Message
 from recollect.policy import Policy
 from recollect.trajectory import Usage
 from server.agents.base import AgentContext, AgentRequest, StreamEvent
 from server.agents.config_hash import config_hash
 from server.agents.streams import events_of
-from server.delegation.limits import Stopped
 from server.delegation.loop import ROLE, keep_finding
-from server.delegation.plan import Budget, CodexProvider, Effort
+from server.delegation.plan import CodexProvider, Effort
 from server.engines.base import Chunk, Sampling
 
 MAX_LINE = 16 * 2**20
@@ -38,11 +37,10 @@ class CodexDelegate:
     model: str
     provider: CodexProvider
     folder: Path
-    budget: Budget
+    began: Callable[[str], Awaitable[None]]
+    """Told of the thread's id, before it has done anything."""
     effort: Effort | None = None
     thread: str | None = None
-    began: Callable[[str], None] = lambda _: None
-    """Told of the thread's id."""
 
     @property
     def id(self) -> str:
@@ -60,16 +58,13 @@ class CodexDelegate:
         return config_hash(self.id, {"sandbox": self.provider.sandbox, "effort": self.effort}, {})
 
     async def run(self, request: AgentRequest, ctx: AgentContext) -> AsyncGenerator[StreamEvent, None]:
-        """Its last word. Raises EngineUnavailable if it cannot be started, EngineError if it fails, Stopped when its time is over."""
+        """Its last word. Raises EngineUnavailable if it cannot be started, EngineError if it fails."""
         policy = Policy(base=f"codex/{self.model}")
-        task = last_user_text(request.messages)
+        task = self._task(request.messages)
         chunks = ctx.recorder.call(self._work(task), role=ROLE, policy=policy, sampling=Sampling(), messages=request.messages)
-        try:
-            async with asyncio.timeout(self.budget.seconds):
-                async for event in events_of(chunks, Usage()):
-                    yield event
-        except TimeoutError as exc:
-            raise Stopped(f"codex took longer than {self.budget.seconds:g} s; split the task", reason="time") from exc
+        async with aclosing(events_of(chunks, Usage())) as events:
+            async for event in events:
+                yield event
 
     async def acknowledge(self, request: AgentRequest, ctx: AgentContext) -> None:
         """Nothing: what a client's model hands on is not the user's own word."""
@@ -86,6 +81,16 @@ class CodexDelegate:
             options += ["-c", f'model_reasoning_effort="{self.effort}"']
         again = ["resume", *options, self.thread] if self.thread else options
         return [self.provider.command, "exec", *again, "-"]
+
+    def _task(self, messages: Sequence[Message]) -> str:
+        """What it is told: the conversation, or what its thread has not answered yet."""
+        told = [message for message in messages if message.content.strip()]
+        if self.thread is not None:
+            answered = max((i for i, message in enumerate(told) if message.role == "assistant"), default=-1)
+            told = told[answered + 1 :]
+        if all(message.role == "user" for message in told):
+            return "\n\n".join(message.content for message in told)
+        return "\n\n".join(f"{message.role}: {message.content}" for message in told)
 
     async def _work(self, task: str) -> AsyncIterator[Chunk]:
         try:
@@ -118,7 +123,7 @@ class CodexDelegate:
         async for line in process.stdout:
             event = _read(line)
             if event.type == "thread.started":
-                self.began(event.thread_id)
+                await self.began(event.thread_id)
             elif event.type == "item.completed" and event.item.type == "agent_message":
                 said = event.item.text
             elif event.type == "turn.completed":
@@ -159,6 +164,8 @@ def folder_of(provider: CodexProvider, named: str | None) -> Path:
     """Where to work: the first of its folders, or one inside of one. Raises InvalidRequest."""
     allowed = [Path(os.path.realpath(folder)) for folder in provider.folders]
     if named is None:
+        if not allowed[0].is_dir():
+            raise InvalidRequest(f"{allowed[0]}, the first of codex's folders, is no folder", param="folder")
         return allowed[0]
     real = Path(os.path.realpath(named))
     if not os.path.isabs(named) or not any(real == folder or folder in real.parents for folder in allowed):
@@ -187,11 +194,13 @@ def _read(line: bytes) -> _Event:
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
     """End it with all that it started, as it leads a session of its own."""
-    if process.returncode is None:
+    try:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(process.wait()), KILL_AFTER_S)
+    finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(process.wait()), KILL_AFTER_S)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

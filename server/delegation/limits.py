@@ -10,7 +10,7 @@ from recollect.errors import RecollectError
 from recollect.tools import ToolCall
 
 REPEATS = 3
-Reason = Literal["steps", "tokens", "time", "repeated", "failed"]
+Reason = Literal["steps", "tokens", "time", "repeated", "nothing"]
 
 
 class Stopped(RecollectError):

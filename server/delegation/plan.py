@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -16,6 +17,7 @@ from recollect.settings import http_url
 Call = Literal["think", "see", "agent_task", "spawn_agent"]
 CALLS: tuple[Call, ...] = get_args(Call)
 Effort = Literal["low", "medium", "high"]
+WorkerTool = Literal["search_memories", "add_memory", "list_files", "read_file", "search_files"]
 AbsoluteFolder = Annotated[Path, AfterValidator(lambda path: _absolute(path))]
 
 
@@ -23,6 +25,12 @@ def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("write an absolute path")
     return path
+
+
+def _without_key(url: str) -> str:
+    if "@" in urlsplit(url).netloc:
+        raise ValueError("leave the user and the password out, and name the variable that holds the key as api_key_env")
+    return url
 
 
 class ModelConfig(Frozen):
@@ -45,14 +53,17 @@ class ChatProvider(Frozen):
     """A server that speaks OpenAI's chat completions: Ollama, or any other."""
 
     kind: Literal["ollama", "openai"]
-    url: Annotated[str, AfterValidator(http_url)]
+    url: Annotated[str, AfterValidator(http_url), AfterValidator(lambda url: _without_key(url))]
     api_key_env: str = ""
     """The environment variable that holds its key."""
+    timeout_s: float = Field(default=120.0, gt=0)
+    """For a whole answer. One that takes longer counts as failed, and the next model is asked."""
     models: Models
 
 
 class CodexProvider(Frozen):
-    """The Codex CLI, which does a task by itself in one of `folders`, inside its sandbox."""
+    """The Codex CLI, which does a task by itself in one of `folders`, inside its sandbox. That keeps it from writing elsewhere, not from
+    reading: it can read what the server's user can, so that one tenant alone may ask it."""
 
     kind: Literal["codex"]
     command: str = "codex"
@@ -94,7 +105,7 @@ class WorkerType(Frozen):
     instructions: str
     use: str = ""
     """`provider/model`; empty: by the rules."""
-    tools: tuple[str, ...] | None = None
+    tools: tuple[WorkerTool, ...] | None = None
     """The tools that it has; left out: all."""
 
 
@@ -142,6 +153,8 @@ class Plan(Frozen):
                 raise ValueError(f"{where}: no provider {provider!r}; there are {', '.join(self.providers)}")
             if model and model not in self.providers[provider].models:
                 raise ValueError(f"{where}: {provider} has no model {model!r}; it has {', '.join(self.providers[provider].models)}")
+        if len(self.tenants) > 1 and any(isinstance(provider, CodexProvider) for provider in self.providers.values()):
+            raise ValueError("tenants: codex can read whatever the server's user can, all tenants' memories too; name one tenant alone")
         return self
 
     @property

@@ -51,7 +51,9 @@ class Providers:
                 )
             self._connections[name] = Connection(provider.url, api_key=key, timeout_s=LOOK_S)
             for model in provider.models:
-                self._engines[Target(name, model)] = OpenAIUpstream(provider.url, model, key, timeout_s=plan.budget.seconds)
+                self._engines[Target(name, model)] = OpenAIUpstream(
+                    provider.url, model, key, timeout_s=provider.timeout_s, key_setting=f"providers.{name}.api_key_env"
+                )
 
     def engine(self, target: Target) -> Engine:
         """What answers chat completions for a model of a ChatProvider."""

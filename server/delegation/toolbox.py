@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from recollect.errors import RecollectError
-from recollect.memory import MAX_TEXT, MemoryWrite
+from recollect.errors import Forbidden, RecollectError
+from recollect.memory import MAX_TEXT, Kind, MemoryWrite
 from recollect.tools import Tool, ToolCall
 from recollect.trajectory import MemoryOp, MemoryRef
 from server.agents.base import AgentContext
@@ -64,6 +64,8 @@ class SearchFiles(_Arguments):
     pattern: str = "*"
 
 
+Outcome = Literal["done", "failed", "denied"]
+Told = Callable[[str, str | None, Outcome], None]
 Runs = Callable[[Any, AgentContext], Awaitable[str]]
 
 
@@ -75,9 +77,9 @@ class _Known:
 
 
 class Toolbox:
-    """The tools by name. `told` hears of every call: its name, what path it was about, and whether it went well."""
+    """The tools by name. `told` hears of every call: its name, what path it was about, and how it went."""
 
-    def __init__(self, roots: Roots, chosen: Sequence[str] | None, told: Callable[[str, str | None, bool], None]) -> None:
+    def __init__(self, roots: Roots, chosen: Sequence[str] | None, told: Told) -> None:
         """`chosen`: which of them; None: all. Those on files are left out where no folder is allowed.
 
         A path is told only of what was found: a wrong one may be any text.
@@ -109,19 +111,19 @@ class Toolbox:
         known = self._known.get(call.name)
         try:
             if known is None:
-                self._told(call.name[:64], None, False)
+                self._told("unknown", None, "failed")
                 return f"error: there is no tool {call.name!r}; there are {', '.join(self._known)}"
             arguments = known.arguments.model_validate_json(call.arguments or "{}")
             result = await known.run(arguments, ctx)
         except ValidationError as exc:
             problem = exc.errors(include_input=False, include_url=False)[0]
             field = ".".join(str(part) for part in problem["loc"])
-            self._told(call.name, None, False)
+            self._told(call.name, None, "failed")
             return f"error: {f'{field}: ' if field else ''}{problem['msg']}"
         except RecollectError as exc:
-            self._told(call.name, None, False)
+            self._told(call.name, None, "denied" if isinstance(exc, Forbidden) else "failed")
             return f"error: {exc.message}"
-        self._told(call.name, getattr(arguments, "path", None), True)
+        self._told(call.name, getattr(arguments, "path", None), "done")
         return result if len(result) <= MAX_RESULT else f"{result[:MAX_RESULT]}\n[cut: {len(result) - MAX_RESULT} characters more]"
 
 
@@ -144,7 +146,7 @@ async def _remember(arguments: Fact, ctx: AgentContext) -> str:
     return "remembered"
 
 
-async def write_memory(text: str, ctx: AgentContext, *, kind: Any) -> None:
+async def write_memory(text: str, ctx: AgentContext, *, kind: Kind) -> None:
     """Commit what a worker found out, as a memory of its user that no user said."""
     step = ctx.recorder.begin_operation(ROLE)
     write = MemoryWrite(

@@ -25,9 +25,10 @@ def whole(body: Json, *, exact: bool, n: int, told: bool = False) -> list[Chunk]
         if not choices or (exact and len(choices) != n):
             raise EngineError(f"{n} choices were asked for, the engine answered {len(choices)}")
         chunks = [_chunk(choice, body, choice.get("message"), exact=exact, told=told) for choice in choices]
+        usage = _usage(body)
     if unfinished := [chunk.index for chunk in chunks if chunk.finish_reason is None]:
         raise EngineError(f"choices {unfinished} came without a finish reason")
-    chunks[-1] = replace(chunks[-1], usage=_usage(body))
+    chunks[-1] = replace(chunks[-1], usage=usage)
     return chunks
 
 

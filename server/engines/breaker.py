@@ -28,6 +28,11 @@ class Breaker:
         return self._failures > 0 and (self._tried or self._clock() < self._rests_until)
 
     @property
+    def being_tried(self) -> bool:
+        """Whether the trial goes on: others may join it where there is nobody else to ask."""
+        return self._failures > 0 and self._tried
+
+    @property
     def left_s(self) -> float:
         """Seconds of rest that are left."""
         return max(0.0, self._rests_until - self._clock()) if self._failures else 0.0

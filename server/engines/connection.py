@@ -29,7 +29,8 @@ REFUSED_PAUSE_S = 0.1
 class Connection:
     """Calls to one server. `url` is its root, with or without `/v1`."""
 
-    def __init__(self, url: str, *, api_key: str = "", timeout_s: float = 600.0) -> None:
+    def __init__(self, url: str, *, api_key: str = "", timeout_s: float = 600.0, key_setting: str = "engine.api_key") -> None:
+        self._key_setting = key_setting
         self.url = url.rstrip("/").removesuffix("/v1")
         parts = urlsplit(self.url)
         self._host, self._port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
@@ -71,7 +72,7 @@ class Connection:
                         return
                     event = self._object(data)
                     if "error" in event:
-                        raise error_of(_status(event), event, where=self.url)
+                        raise error_of(_status(event), event, where=self.url, key_setting=self._key_setting)
                     yield event
             raise EngineUnavailable(f"the stream of {self.url} broke off before its end")
 
@@ -106,7 +107,8 @@ class Connection:
             async with response:
                 if response.status >= 400:
                     retry_after = response.headers.get("retry-after")
-                    raise error_of(response.status, await response.read(), where=self.url, retry_after=retry_after)
+                    told = await response.read()
+                    raise error_of(response.status, told, where=self.url, retry_after=retry_after, key_setting=self._key_setting)
                 yield response
         except TimeoutError as exc:
             raise EngineUnavailable(f"{self.url}{path} did not answer in time") from exc

@@ -20,7 +20,9 @@ _REASONS = re.compile(r"'msg': '([^']*)'")
 _FIELDS = {"input_tokens": "messages", "input_text": "messages", "max_model_len": "max_tokens", "max_completion_tokens": "max_tokens"}
 
 
-def error_of(status: int, body: bytes | dict[str, Any], *, where: str, retry_after: str | None = None) -> RecollectError:
+def error_of(
+    status: int, body: bytes | dict[str, Any], *, where: str, retry_after: str | None = None, key_setting: str = "engine.api_key"
+) -> RecollectError:
     """The error for an answer with `status` and an OpenAI error body (or any other text) from `where`."""
     message, param, code = _parts(body)
     if status in (429, 503) or _DEAD.search(message):
@@ -28,7 +30,7 @@ def error_of(status: int, body: bytes | dict[str, Any], *, where: str, retry_aft
     if status == 404:
         return NotFound(f"{where}: {message}", param="model")
     if status in (401, 403):
-        return EngineError(f"{where} refused the key ({message}); set engine.api_key")
+        return EngineError(f"{where} refused the key ({message}); set {key_setting}")
     if status in (400, 413, 422):
         return _too_long(message) or InvalidRequest(
             message, param=param, code="context_length_exceeded" if code == "context_length_exceeded" else None

@@ -190,11 +190,15 @@ class EnginePool:
             await member.load(*known)
 
     def _up(self) -> list[Member]:
-        return [member for member in self._members if not member.breaker.open]
+        return [member for member in self._members if not member.breaker.open] or self._being_tried()
+
+    def _being_tried(self) -> list[Member]:
+        """A trial may take minutes: where no engine is up, others are let through beside it."""
+        return [member for member in self._members if member.breaker.being_tried]
 
     def _in_turn(self, key: bytes = b"") -> Iterator[Member]:
         """Those that are up, each looked at once more when its turn comes: another call may have found it down, or be trying it."""
-        return (member for member in in_turn(self._up(), key) if not member.breaker.open)
+        return (member for member in in_turn(self._up(), key) if not member.breaker.open or member.breaker.being_tried)
 
     def _none_up(self) -> EngineUnavailable:
         left = min(member.breaker.left_s for member in self._members)

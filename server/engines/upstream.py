@@ -26,8 +26,9 @@ class OpenAIUpstream:
     """Some servers hold answers to a schema, but none says so beforehand, and some refuse the field."""
     window: int | None = None
 
-    def __init__(self, url: str, model: str, api_key: str = "", *, timeout_s: float = 600.0) -> None:
-        self._connection = Connection(url, api_key=api_key, timeout_s=timeout_s)
+    def __init__(self, url: str, model: str, api_key: str = "", *, timeout_s: float = 600.0, key_setting: str = "engine.api_key") -> None:
+        """`key_setting`: what an error about the key names."""
+        self._connection = Connection(url, api_key=api_key, timeout_s=timeout_s, key_setting=key_setting)
         self.base = model
 
     async def chat(

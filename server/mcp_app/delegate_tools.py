@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from pydantic import Field
 
-from recollect.messages import Message, user
 from server.delegation.plan import Effort
 from server.delegation.routing import Wish
 from server.identity import Identity
 from server.mcp_app.calls import caller, namespace_of, told
-from server.mcp_app.images import data_url
 from server.mcp_app.shapes import ProviderModel, Providers, Thoughts, WorkerList, WorkerState
 from server.mcp_app.strict import hints, tool_of
 from server.service import Service
@@ -49,7 +46,7 @@ def delegate_tools(service: Service) -> list[Tool]:
         """Let another model answer one question, without tools."""
         async with told(ctx, "chat"):
             wish = Wish("think", len(task), task_type, effort, use)
-            return _thoughts(await delegation.think(_asker(ctx), wish, [user(task)], folder or None))
+            return _thoughts(await delegation.think(_asker(ctx), wish, task, folder or None))
 
     async def see(
         image: Annotated[str, Field(description="A file's path, or a data: URL.")],
@@ -59,11 +56,7 @@ def delegate_tools(service: Service) -> list[Tool]:
     ) -> Thoughts:
         """Let a model with eyes tell what is in an image."""
         async with told(ctx, "chat"):
-            asker = _asker(ctx)
-            delegation.admit(asker.tenant)
-            url = data_url(image if image.startswith("data:") else await asyncio.to_thread(delegation.image, image))
-            messages = [Message(role="user", content="", image=url), user(question)]
-            return _thoughts(await delegation.think(asker, Wish("see", len(question), "see", None, use), messages))
+            return _thoughts(await delegation.see(_asker(ctx), Wish("see", len(question), "see", None, use), image, question))
 
     async def agent_task(
         task: Task,
@@ -79,13 +72,12 @@ def delegate_tools(service: Service) -> list[Tool]:
             asker = _asker(ctx)
             wish = Wish("agent_task", len(task), task_type, None, use)
             worker = await delegation.spawn(asker, wish, description=task[:80], kind=type, task=task or None, folder=folder or None)
-            return _state(await delegation.workers.wait(asker.namespace, worker.id, wait_s))
+            return _state(await delegation.wait(asker, worker.id, wait_s))
 
     async def providers(ctx: Context[Any, Any]) -> Providers:
         """Who can be asked: models, what they can do, whether they are well."""
         async with told(ctx, "chat"):
-            delegation.admit(caller(ctx).tenant)
-            return await _providers(service, delegation)
+            return await _providers(service, delegation, _asker(ctx))
 
     async def spawn_agent(
         description: Annotated[str, Field(min_length=1, max_length=200)],
@@ -115,14 +107,12 @@ def delegate_tools(service: Service) -> list[Tool]:
     async def wait_agent(worker_id: str, ctx: Context[Any, Any], wait_s: Wait = 30.0) -> WorkerState:
         """A worker's answer, or its state: running, done, failed, interrupted, closed."""
         async with told(ctx, "chat"):
-            delegation.admit(caller(ctx).tenant)
-            return _state(await delegation.workers.wait(namespace_of(ctx, None), worker_id, wait_s))
+            return _state(await delegation.wait(_asker(ctx), worker_id, wait_s))
 
     async def list_agents(ctx: Context[Any, Any]) -> WorkerList:
         """Your workers, newest first."""
         async with told(ctx, "chat"):
-            delegation.admit(caller(ctx).tenant)
-            found = await delegation.workers.list(namespace_of(ctx, None))
+            found = await delegation.listed(_asker(ctx))
             return WorkerList(workers=[_state(worker, whole=False) for worker in found[:MAX_LISTED]])
 
     async def close_agent(worker_id: str, ctx: Context[Any, Any]) -> WorkerState:
@@ -147,8 +137,8 @@ def _asker(ctx: Context[Any, Any]) -> Identity:
     return Identity(namespace_of(ctx, None), caller(ctx).key_id)
 
 
-async def _providers(service: Service, delegation: Delegation) -> Providers:
-    states = await delegation.states(service.adapters.settled)
+async def _providers(service: Service, delegation: Delegation, asker: Identity) -> Providers:
+    states = await delegation.states(asker, service.adapters.settled)
     found: list[ProviderModel] = []
     for state in states:
         for name, model in delegation.plan.providers[state.name].models.items():

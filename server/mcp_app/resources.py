@@ -68,7 +68,8 @@ def add_plan(server: MCPServer[Any], delegation: Delegation) -> None:
                     raise NotFound(f"no version {version!r} of the configuration; read recollect://delegation/{CURRENT}", param="version")
         except ToolError as exc:
             raise ResourceError(str(exc)) from exc
-        return {"version": delegation.version, **delegation.plan.model_dump(mode="json")}
+        # Who else may ask is no tenant's business.
+        return {"version": delegation.version, **delegation.plan.model_dump(mode="json", exclude={"tenants"})}
 
 
 def add_prompts(server: MCPServer[Any]) -> None:

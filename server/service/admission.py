@@ -41,6 +41,11 @@ class Admission:
         """Whether a request that came now would have to wait."""
         return self._taken >= self._max_in_flight or self._closed
 
+    def check_open(self) -> None:
+        """For who takes no place. Raises EngineUnavailable once it is closed."""
+        if self._closed:
+            raise _stopped()
+
     def take(self) -> bool:
         """A place, if one is free."""
         if self.crowded:

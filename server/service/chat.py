@@ -153,6 +153,8 @@ class Chat:
         self._check_disk()
         # Who calls nothing of this server's engine takes no place there, and need not wait for it.
         elsewhere = engine is not None and not agent.aliases
+        if elsewhere:
+            self._admission.check_open()
         leave = _nothing if elsewhere else self._admission.leave
         if not (elsewhere or self._admission.take()):
             await self._admission.wait(request.identity.tenant)

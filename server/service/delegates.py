@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +12,23 @@ from recollect.messages import Message
 from server.agents.base import Agent
 from server.delegation.audit import Audit, Entry
 from server.delegation.codex import CodexDelegate, folder_of
+from server.delegation.limits import Stopped
 from server.delegation.loop import Delegate
 from server.delegation.paths import Roots
 from server.delegation.plan import CodexProvider, Effort, OwnProvider, Plan
 from server.delegation.providers import Providers
 from server.delegation.routing import Target
-from server.delegation.toolbox import Toolbox
+from server.delegation.toolbox import Outcome, Toolbox
 from server.engines.base import Engine
 from server.identity import Identity
 from server.service.chat import Chat, ChatRequest
-from server.service.exchange import Exchange
+from server.service.exchange import Exchange, whole
 from server.service.no_engine import NoEngine
 
 CHANNEL = "delegate"
 
 
-async def _nothing(_: Sequence[Message]) -> None:
+async def _nothing(_: object) -> None:
     return
 
 
@@ -46,13 +48,29 @@ class Task:
     folder: str | None = None
     thread: str | None = None
     advanced: Callable[[Sequence[Message]], Awaitable[None]] = _nothing
-    began: Callable[[str], None] = lambda _: None
+    began: Callable[[str], Awaitable[None]] = _nothing
+
+
+async def whole_within(exchange: Exchange, seconds: float, target: Target) -> str:
+    """The answer, when it is whole and durable. Raises what the exchange raises, Stopped when the time is over.
+
+    When it returns or raises, nothing of the answer goes on, and its trajectory is in the log.
+    """
+    exchange.delivered()
+    late = Stopped(f"{target} had no answer within {seconds:.0f} s; split the task or raise budget.seconds", reason="time")
+    timer = asyncio.get_running_loop().call_later(seconds, exchange.end, late)
+    try:
+        return await whole(exchange)
+    finally:
+        timer.cancel()
+        if exchange.task is not None:
+            await asyncio.wait({exchange.task})
 
 
 class Delegates:
     """Makes the agents of a plan's targets and begins their answers."""
 
-    def __init__(self, plan: Plan, providers: Providers, chat: Chat, engine: Engine, alias: str, audit: Audit) -> None:
+    def __init__(self, plan: Plan, providers: Providers, chat: Chat, engine: Engine, alias: str, audit: Audit, roots: Roots) -> None:
         """`engine`, `alias`: this server's own model."""
         self._plan = plan
         self._providers = providers
@@ -60,12 +78,7 @@ class Delegates:
         self._engine = engine
         self._alias = alias
         self._audit = audit
-        self._roots = Roots.of(plan.roots)
-
-    @property
-    def roots(self) -> Roots:
-        """The folders whose files may be read."""
-        return self._roots
+        self._roots = roots
 
     async def begin(self, target: Target, task: Task) -> Exchange:
         """Begin the answer. Raises what `Chat.begin` raises."""
@@ -76,7 +89,7 @@ class Delegates:
             identity=task.asker,
             session=task.session,
             channel=CHANNEL,
-            use_memory=task.worker_id is not None,
+            use_memory=task.worker_id is not None or isinstance(provider, OwnProvider),
         )
         if isinstance(provider, CodexProvider):
             return await self._chat.begin(request, agent=self._codex(target, provider, task), engine=NoEngine())
@@ -99,17 +112,17 @@ class Delegates:
         )
 
     def _toolbox(self, target: Target, task: Task) -> Toolbox:
-        def told(name: str, path: str | None, ok: bool) -> None:
+        def told(name: str, path: str | None, outcome: Outcome) -> None:
             self._audit.write(
                 Entry(
                     call=f"worker.{name}",
                     tenant=task.asker.tenant,
                     key_id=task.asker.key_id,
-                    decision="allowed",
+                    decision="denied" if outcome == "denied" else "allowed",
                     target=str(target),
                     worker_id=task.worker_id,
                     path=path,
-                    ok=ok,
+                    ok=outcome == "done",
                 )
             )
 
@@ -124,7 +137,6 @@ class Delegates:
             model=target.model,
             provider=provider,
             folder=folder,
-            budget=self._plan.budget,
             effort=task.effort,
             thread=task.thread,
             began=task.began,

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from recollect.errors import EngineError, EngineUnavailable, Forbidden, InvalidRequest, NotFound, RecollectError
-from recollect.memory import Namespace
-from recollect.messages import Message
+from recollect.errors import EngineError, Forbidden, InvalidRequest, NotFound, RecollectError
+from recollect.messages import Message, user
 from server.agents.config_hash import config_hash
 from server.delegation.audit import Audit, Entry
-from server.delegation.limits import Stopped
-from server.delegation.plan import Call, Plan, WorkerType
+from server.delegation.images import MAX_BYTES, data_url
+from server.delegation.paths import Roots
+from server.delegation.plan import Call, Plan
 from server.delegation.providers import Providers, ProviderState
 from server.delegation.routing import Router, Target, Wish
 from server.engines.base import Engine
 from server.identity import Identity
 from server.service.chat import Chat
-from server.service.delegates import Delegates, Task
-from server.service.exchange import Exchange, whole
+from server.service.delegates import Delegates, Task, whole_within
 from server.service.ids import new_id
 from server.service.worker_files import Worker
+from server.service.worker_task import WorkerTask, all_failed
 from server.service.workers import Change, Workers
 
 
@@ -39,68 +40,66 @@ class Thought:
 
 
 class Delegation:
-    """Between `start` and `close` it works. Only who is named in the plan may ask, and only for what it allows."""
+    """Until `close` it works. Only who is named in the plan may ask, and only for what it allows."""
 
-    def __init__(self, plan: Plan, *, chat: Chat, engine: Engine, alias: str, home: Path) -> None:
-        """Raises ConfigurationError for a key that is in no environment variable."""
+    def __init__(self, plan: Plan, *, chat: Chat, engine: Engine, alias: str, home: Path, kept: Sequence[Path]) -> None:
+        """`kept`: folders of this server that nobody reads. Raises ConfigurationError for a key that is in no environment variable, and
+        for a root in what is kept."""
         self.plan = plan
-        self.audit = Audit(home / "delegation")
+        self._audit = Audit(home / "delegation")
+        self._roots = Roots.of(plan.roots, kept)
         self._providers = Providers(plan)
         self._router = Router(plan)
-        self._delegates = Delegates(plan, self._providers, chat, engine, alias, self.audit)
-        self.workers = Workers(home / "workers", plan.workers, self._do)
+        self._delegates = Delegates(plan, self._providers, chat, engine, alias, self._audit, self._roots)
+        self._workers = Workers(home / "workers", plan.workers, self._do)
 
     @property
     def version(self) -> str:
         """sha256 of the plan."""
         return config_hash("delegation", self.plan.model_dump(mode="json"), {})
 
-    async def start(self) -> None:
-        """What a server that died left behind is marked as interrupted."""
-        await asyncio.to_thread(self.workers.recover)
+    @property
+    def workers(self) -> Workers:
+        """For what is no call of a client: forgetting, and the server's end."""
+        return self._workers
 
     async def close(self) -> None:
         """Interrupt what works, and let go of the connections."""
-        await self.workers.close()
+        await self._workers.close()
         await self._providers.close()
 
-    def image(self, named: str) -> bytes:
-        """The bytes of an image under the allowed folders. Blocking. Raises InvalidRequest, NotFound."""
-        path = self._delegates.roots.resolve(named)
-        if not path.is_file():
-            raise InvalidRequest(f"{named!r} is no file", param="image")
-        return path.read_bytes()
+    def admit(self, tenant: str) -> None:
+        """Raises Forbidden for a tenant that the plan does not name."""
+        if tenant not in self.plan.tenants:
+            raise Forbidden("this key's tenant may not delegate; name it under tenants in the file of delegation.file", scope="delegate")
 
-    async def states(self, own_ready: bool) -> list[ProviderState]:
-        """How the providers are."""
-        return await self._providers.states(own_ready)
+    async def states(self, asker: Identity, own_ready: bool) -> list[ProviderState]:
+        """How the providers are. `own_ready`: whether this server's own engine is. Raises Forbidden."""
+        async with self._audited(asker, "providers", None):
+            return await self._providers.states(own_ready)
 
     def rests(self, provider: str, model: str) -> bool:
         """Whether a model failed just now, and is passed over."""
         return self._router.rests(Target(provider, model))
 
-    async def think(self, asker: Identity, wish: Wish, messages: Sequence[Message], folder: str | None = None) -> Thought:
-        """One answer, of the first target that gives it. Raises Forbidden, InvalidRequest, EngineError."""
-        async with self._audited(asker, wish.call, wish.call, wish.chars) as entry:
-            task = Task(asker, f"delegate-{new_id()}", tuple(messages), wish.effort, folder=folder)
-            failed: dict[str, str] = {}
-            for target in self._router.choose(wish):
-                entry["target"] = str(target)
-                try:
-                    thought = await self._asked(target, task, tuple(failed))
-                except (EngineError, NotFound) as exc:
-                    self._router.failed(target)
-                    failed[str(target)] = exc.message
-                    continue
-                self._router.answered(target)
-                entry["trajectory_id"] = thought.trajectory_id
-                return thought
-            raise _all_failed(failed)
+    async def think(self, asker: Identity, wish: Wish, task: str, folder: str | None = None) -> Thought:
+        """One answer, of the first target that gives it. Raises Forbidden, InvalidRequest, EngineError, Stopped."""
+        async with self._audited(asker, "think", "think", wish.chars) as entry:
+            return await self._first(asker, wish, [user(task)], folder, entry)
+
+    async def see(self, asker: Identity, wish: Wish, image: str, question: str) -> Thought:
+        """What is in an image: a file under the roots, or a data URL. Raises as `think` does, and NotFound."""
+        async with self._audited(asker, "see", "see", wish.chars) as entry:
+            content = image if image.startswith("data:") else await asyncio.to_thread(self._image, image)
+            messages = [Message(role="user", content="", image=data_url(content)), user(question)]
+            return await self._first(asker, wish, messages, None, entry)
 
     async def spawn(self, asker: Identity, wish: Wish, *, description: str, kind: str, task: str | None, folder: str | None) -> Worker:
         """A worker, at its first task if there is one. Raises Forbidden, InvalidRequest, TooManyRequests."""
         async with self._audited(asker, wish.call, wish.call, wish.chars) as entry:
-            use = wish.use or self._type(kind).use
+            if kind and kind not in self.plan.types:
+                raise InvalidRequest(f"no type {kind!r}; there are {', '.join(self.plan.types) or 'none'}", param="type")
+            use = wish.use or (self.plan.types[kind].use if kind else "")
             self._router.choose(wish._replace(use=use))  # what cannot be done is told now
             worker = Worker(
                 id=f"worker_{new_id()}",
@@ -115,115 +114,114 @@ class Delegation:
                 folder=folder,
             )
             entry["worker_id"] = worker.id
-            return await self.workers.spawn(worker, task)
+            return await self._workers.spawn(worker, task)
 
     async def send(self, asker: Identity, worker_id: str, text: str) -> Worker:
         """Give a worker something to do. Raises Forbidden, NotFound, Conflict, TooManyRequests."""
         async with self._audited(asker, "send_agent_input", "spawn_agent", len(text)) as entry:
-            entry["worker_id"] = worker_id
-            return await self.workers.send(asker.namespace, worker_id, text)
+            worker = await self._workers.send(asker.namespace, worker_id, text, asker.key_id)
+            entry["worker_id"] = worker.id
+            return worker
+
+    async def wait(self, asker: Identity, worker_id: str, seconds: float) -> Worker:
+        """How a worker is, when it has ended or the time has passed. Raises Forbidden, NotFound."""
+        async with self._audited(asker, "wait_agent", None) as entry:
+            worker = await self._workers.wait(asker.namespace, worker_id, seconds)
+            entry["worker_id"] = worker.id
+            return worker
+
+    async def listed(self, asker: Identity) -> Sequence[Worker]:
+        """The workers of the asker's namespace. Raises Forbidden."""
+        async with self._audited(asker, "list_agents", None):
+            return await self._workers.list(asker.namespace)
 
     async def close_worker(self, asker: Identity, worker_id: str) -> Worker:
         """Stop a worker for good. Raises Forbidden, NotFound."""
-        async with self._audited(asker, "close_agent", None, None) as entry:
-            entry["worker_id"] = worker_id
-            return await self.workers.close_one(asker.namespace, worker_id)
+        async with self._audited(asker, "close_agent", None) as entry:
+            worker = await self._workers.close_one(asker.namespace, worker_id)
+            entry["worker_id"] = worker.id
+            return worker
 
-    def admit(self, tenant: str) -> None:
-        """Raises Forbidden for a tenant that the plan does not name."""
-        if tenant not in self.plan.tenants:
-            raise Forbidden("this key's tenant may not delegate; name it under tenants in the file of delegation.file", scope="delegate")
+    def _image(self, named: str) -> bytes:
+        return self._roots.bytes_of(self._roots.resolve(named), MAX_BYTES)
 
-    async def _asked(self, target: Target, task: Task, failed: tuple[str, ...]) -> Thought:
-        exchange = await self._delegates.begin(target, task)
-        exchange.delivered()
-        return Thought(await whole(exchange), str(target), exchange.trajectory_id, failed)
-
-    async def _do(self, worker: Worker, change: Change) -> None:
-        """A worker's last task, by the first target that does it: where one fails, the next goes on with its conversation."""
-        asker = Identity(worker_namespace(worker), worker.key_id)
-        if worker.tokens >= self.plan.budget.tokens:
-            raise Stopped(f"the worker has used its {self.plan.budget.tokens} tokens; spawn another", reason="tokens")
-        said = worker.messages[-1].content
-        wish = Wish("spawn_agent", len(said), worker.task, worker.effort, worker.use)
-        kind = self._type(worker.type)
-        kept = list(worker.messages)
-        thread = [worker.thread]
-        used, trajectories = worker.tokens, list(worker.trajectories)
+    async def _first(self, asker: Identity, wish: Wish, messages: Sequence[Message], folder: str | None, entry: dict[str, Any]) -> Thought:
+        task = Task(asker, f"delegate-{new_id()}", tuple(messages), wish.effort, folder=folder)
+        deadline = time.monotonic() + self.plan.budget.seconds
         failed: dict[str, str] = {}
-
-        async def advanced(messages: Sequence[Message]) -> None:
-            kept[:] = messages
-            await change(messages=kept)
-
         for target in self._router.choose(wish):
-            await change(target=str(target))
-            task = Task(
-                asker, worker.id, tuple(kept), worker.effort, worker.id, kind.instructions, kind.tools, used, worker.folder, thread[0],
-                advanced, lambda found: thread.__setitem__(0, found),
-            )  # fmt: skip
-            exchange: Exchange | None = None
+            entry["target"] = str(target)
             try:
                 exchange = await self._delegates.begin(target, task)
-                exchange.delivered()
-                answer = await whole(exchange)
+                entry["trajectory_id"] = exchange.trajectory_id
+                answer = await whole_within(exchange, max(0.0, deadline - time.monotonic()), target)
             except (EngineError, NotFound) as exc:
                 self._router.failed(target)
                 failed[str(target)] = exc.message
                 continue
-            finally:
-                if exchange is not None:
-                    used += exchange.usage.total_tokens
-                    trajectories.append(exchange.trajectory_id)
-                    await change(tokens=used, trajectories=trajectories, thread=thread[0])
             self._router.answered(target)
-            await change(messages=[*kept, Message(role="assistant", content=answer)], answer=answer)
-            return
-        raise _all_failed(failed)
+            entry["tokens"] = exchange.usage.total_tokens
+            return Thought(answer, str(target), exchange.trajectory_id, tuple(failed))
+        raise all_failed(failed)
 
-    def _type(self, name: str) -> WorkerType:
-        if not name:
-            return WorkerType(instructions="")
-        if name not in self.plan.types:
-            raise InvalidRequest(f"no type {name!r}; there are {', '.join(self.plan.types) or 'none'}", param="type")
-        return self.plan.types[name]
-
-    @asynccontextmanager
-    async def _audited(self, asker: Identity, call: str, needs: Call | None, chars: int | None) -> AsyncGenerator[dict[str, str]]:
-        """Refuse what the plan does not allow; write down what was asked, and how it went. `needs`: what must be allowed for it."""
-        found: dict[str, str] = {}
+    async def _do(self, worker: Worker, change: Change) -> None:
+        task = WorkerTask(worker, change, self.plan, self._router, self._delegates)
         started = time.perf_counter()
-
-        def entry(reason: str, *, denied: bool = False) -> Entry:
-            return Entry(
-                call=call,
-                tenant=asker.tenant,
-                key_id=asker.key_id,
-                decision="denied" if denied else "allowed",
-                reason=reason,
-                chars=chars,
-                duration_s=round(time.perf_counter() - started, 3),
-                ok=not reason,
-                target=found.get("target"),
-                worker_id=found.get("worker_id"),
-                trajectory_id=found.get("trajectory_id"),
+        reason = ""
+        try:
+            await task.run()
+        except BaseException as exc:
+            reason = _code(exc)
+            raise
+        finally:
+            self._audit.write(
+                Entry(
+                    call="task",
+                    tenant=worker.tenant,
+                    key_id=worker.key_id,
+                    decision="allowed",
+                    reason=reason,
+                    target=str(task.target) if task.target else None,
+                    worker_id=worker.id,
+                    trajectory_id=task.trajectory_id,
+                    tokens=task.tokens,
+                    duration_s=round(time.perf_counter() - started, 3),
+                    ok=not reason,
+                )
             )
 
+    @asynccontextmanager
+    async def _audited(self, asker: Identity, call: str, needs: Call | None, chars: int | None = None) -> AsyncGenerator[dict[str, Any]]:
+        """Refuse what the plan does not allow; write down what was asked, and how it went. `needs`: what must be allowed for it.
+
+        The block fills in what becomes known: target, worker_id, trajectory_id, tokens.
+        """
+        found: dict[str, Any] = {}
+        started = time.perf_counter()
+        failure: BaseException | None = None
         try:
             self.admit(asker.tenant)
             if needs is not None and needs not in self.plan.allow:
                 raise Forbidden(f"{call} is not allowed; name {needs} under allow in the file of delegation.file", scope="delegate")
             yield found
         except BaseException as exc:
-            self.audit.write(entry(exc.code if isinstance(exc, RecollectError) else type(exc).__name__, denied=isinstance(exc, Forbidden)))
+            failure = exc
             raise
-        self.audit.write(entry(""))
+        finally:
+            self._audit.write(
+                Entry(
+                    call=call,
+                    tenant=asker.tenant,
+                    key_id=asker.key_id,
+                    decision="denied" if isinstance(failure, Forbidden) else "allowed",
+                    reason=_code(failure) if failure is not None else "",
+                    chars=chars,
+                    duration_s=round(time.perf_counter() - started, 3),
+                    ok=failure is None,
+                    **found,
+                )
+            )
 
 
-def _all_failed(failed: Mapping[str, str]) -> EngineUnavailable:
-    return EngineUnavailable("; ".join(f"{target}: {said}" for target, said in failed.items()), retry_after_s=10)
-
-
-def worker_namespace(worker: Worker) -> Namespace:
-    """Whose memory a worker has."""
-    return Namespace.parse(worker.namespace, tenant=worker.tenant)
+def _code(exc: BaseException) -> str:
+    return exc.code if isinstance(exc, RecollectError) else type(exc).__name__

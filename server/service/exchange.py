@@ -179,6 +179,10 @@ class Exchange:
         """The server ends before the answer did: stop generating, and tell the client. A whole answer still goes out."""
         self._cancel(EngineUnavailable("the server was stopped before the end of the answer; ask again", retry_after_s=5))
 
+    def end(self, reason: RecollectError) -> None:
+        """It may not go on: stop generating; whoever listens is told the reason. A whole answer is kept."""
+        self._cancel(reason)
+
     def overrun(self, limit_s: float) -> None:
         """It has taken as long as an answer may: stop generating, and tell the client. A whole answer still goes out."""
         self._cancel(AnswerTooLong(f"the answer was ended after {limit_s:g} s (server.max_stream_s); ask for less at once, or raise it"))

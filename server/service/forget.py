@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,6 +17,7 @@ from recollect.memory import MemoryRecord, Namespace
 from recollect.model import Frozen
 from recollect.registry import Registry
 from recollect.stores import LocalStore
+from recollect.tools import texts_in
 from recollect.trajectory import Trajectory, now
 from server.agents.rmm.rerankers import Rerankers
 from server.agents.rmm.topics import turns_of
@@ -173,6 +173,7 @@ class Forgetting:
             tenant = namespaces[0].tenant
             retiring = Retiring(self._registry, self._home, tenant, new_id())
             files = await asyncio.to_thread(self._forget_files, scope, namespaces[0])
+            await self._workers.interrupt(tenant, None if scope == "tenant" else namespaces[0])
             await self._sessions.forget(lambda one: _open_in(one, scope, tenant, str(namespaces[0]), target))
             doomed: list[MemoryRecord] = []
             for namespace in namespaces:
@@ -283,27 +284,10 @@ def _says(trajectory: Trajectory, texts: set[str]) -> bool:
     said |= {text for step in trajectory.steps for text in (step.text, *(m.content for m in step.messages or ()))}
     messages = [*trajectory.request, *(message for step in trajectory.steps for message in step.messages or ())]
     calls = [*trajectory.answer_calls, *(call for one in (*messages, *trajectory.steps) for call in one.tool_calls)]
-    said |= {text for arguments in {call.arguments for call in calls} for text in _strings(arguments)}
+    said |= {text for arguments in {call.arguments for call in calls} for text in texts_in(arguments)}
     if texts & {text.strip() for text in said}:
         return True
     return any(text in one for text in texts if len(text) >= MIN_SAID for one in said)
-
-
-def _strings(arguments: str) -> Iterator[str]:
-    """The texts in a call's arguments, and these as they are."""
-    yield arguments
-    try:
-        left: list[Any] = [json.loads(arguments)]
-    except (ValueError, RecursionError):
-        return
-    while left:
-        value = left.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            left += cast("dict[str, Any]", value).values()
-        elif isinstance(value, list):
-            left += cast("list[Any]", value)
 
 
 def _touched(trajectory: Trajectory) -> set[str]:

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
 from datetime import timedelta
+from pathlib import Path
 
 from memory_store.embedders.base import Embedded, Embedder, EmbeddingStore
 from recollect.errors import ConfigurationError, EngineUnavailable
@@ -210,8 +211,6 @@ class Service:
             self._store.start()
         if self._owns_engine:
             await self.engine.start()
-        if self.delegation is not None:
-            await self.delegation.start()
         self._watching = asyncio.create_task(self.adapters.watch())
         self._ending = asyncio.create_task(self.sessions.watch(self._end))
         self._counting = asyncio.create_task(self.usage.watch())
@@ -301,7 +300,7 @@ class Service:
     async def _quiet(self, namespace: Namespace) -> None:
         """Until no answer of a namespace is in progress; readings and workers, which may take long, are stopped."""
         await self.readings.forget(namespace)
-        await self.workers.interrupt(namespace)
+        await self.workers.interrupt(namespace.tenant, namespace)
         await self.chat.quiet(namespace)
 
     def _delegation(self, settings: Settings) -> Delegation | None:
@@ -316,7 +315,11 @@ class Service:
                         f"providers.{name}.models: this server has no agent {model!r}; it has {', '.join(self._agents)}",
                         param=f"providers.{name}.models",
                     )
-        return Delegation(plan, chat=self.chat, engine=self.engine, alias=settings.agents.policy, home=self.home)
+        return Delegation(plan, chat=self.chat, engine=self.engine, alias=settings.agents.policy, home=self.home, kept=self._kept(settings))
+
+    def _kept(self, settings: Settings) -> list[Path]:
+        """The folders of this server, which nobody reads to whom work is handed on."""
+        return [self.home, *([Path(settings.memory.uri)] if settings.memory.uri and "://" not in settings.memory.uri else [])]
 
     def _memory_part(self) -> Part:
         failure = self._store.failure if isinstance(self._store, OpeningStore) else None

@@ -137,13 +137,13 @@ class UsageBook:
 
 
 def _read(file: Path) -> list[Used]:
-    """What a file has. One that cannot be read counts as none: it is a count, no record, and the next write replaces it."""
+    """What a file has. A damaged one counts as none: it is a count, no record, and the next write replaces it. Raises OSError."""
     try:
         return _FILE.validate_json(file.read_bytes())
     except FileNotFoundError:
         return []
-    except (ValidationError, OSError) as exc:
-        logger.warning("%s cannot be read (%s); what was used on that day is counted anew", file, type(exc).__name__)
+    except ValidationError:
+        logger.warning("%s is damaged; what was used on that day is counted anew", file)
         return []
 
 

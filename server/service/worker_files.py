@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from recollect.errors import NotFound
+from recollect.errors import NotFound, RecollectError
 from recollect.log_files import full_disk_named, replacing
 from recollect.memory import Namespace
 from recollect.messages import Message
@@ -82,19 +83,28 @@ class WorkerFiles:
         found = [worker for path in (self._root / tenant).glob("*.json") if (worker := _read(path)) is not None]
         return sorted(found, key=lambda worker: worker.id, reverse=True)
 
-    def tenants(self) -> Sequence[str]:
-        """Who has some."""
-        return [folder.name for folder in self._root.glob("*") if folder.is_dir()]
-
     def delete(self, worker: Worker) -> None:
         """Remove it."""
         (self._root / worker.tenant / f"{worker.id}.json").unlink(missing_ok=True)
 
     def forget(self, tenant: str, chosen: Callable[[Worker], bool]) -> None:
-        """Remove those of a tenant of which `chosen` holds."""
-        for worker in self.list(tenant):
+        """Remove those of a tenant of which `chosen` holds, and what killed writes left. Raises RecollectError for one without form."""
+        folder = self._root / tenant
+        for left in folder.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
+        for path in folder.glob("*.json"):
+            worker = _read(path)
+            if worker is None:
+                message = f"{path} cannot be read, so it cannot be said to hold nothing of what is forgotten; remove the file"
+                raise RecollectError(message, code="damaged_worker")
             if chosen(worker):
                 self.delete(worker)
+
+    def drop(self, tenant: str) -> None:
+        """Remove all of a tenant."""
+        folder = self._root / tenant
+        if folder.is_dir():
+            shutil.rmtree(folder)
 
 
 def _read(path: Path) -> Worker | None:

@@ -44,10 +44,12 @@ class Place:
     peer: ScriptedEngine
     roots: Path
 
-    def audit(self) -> list[dict[str, Any]]:
+    def audit(self, *calls: str) -> list[dict[str, Any]]:
+        """What the audit has of these calls; of all if none is named."""
         [file] = (self.served.home / "delegation").iterdir()
         assert file.stat().st_mode & 0o777 == 0o600
-        return [json.loads(line) for line in file.read_text().splitlines()]
+        found = [json.loads(line) for line in file.read_text().splitlines()]
+        return [entry for entry in found if not calls or entry["call"] in calls]
 
     @asynccontextmanager
     async def of(self, user: str) -> AsyncGenerator[Client]:
@@ -133,6 +135,11 @@ async def test_only_tenants_that_the_plan_names_may_ask(tmp_path: Path) -> None:
     async with delegating(tmp_path, lambda _: "No.", changed=changed) as place:
         for tool, arguments in (("think", {"task": "Hello?"}), ("providers", {}), ("list_agents", {})):
             assert "name it under tenants" in await place.refusal(tool, **arguments)
+        assert [(entry["call"], entry["decision"]) for entry in place.audit()] == [
+            ("think", "denied"),
+            ("providers", "denied"),
+            ("list_agents", "denied"),
+        ]
         assert place.peer.calls == []
 
 
@@ -175,11 +182,34 @@ async def test_a_task_is_done_with_files_and_memory_and_is_remembered(tmp_path: 
             f"Asked: When is the launch?\nFound: {done['answer']}",
         }
         assert {(memory["trust"], memory["tags"][0]) for memory in listed} == {("assistant", "delegation")}
+        [task] = place.audit("task")
+        assert (task["target"], task["ok"], task["tokens"] > 0) == ("house/scripted", True, True)
         inner = [entry for entry in place.audit() if entry["call"].startswith("worker.")]
         assert [(entry["call"], entry.get("path")) for entry in inner] == [("worker.search_files", "."), ("worker.add_memory", None)]
         place.peer.calls.clear()
         await place.call("agent_task", task="Tell me about the launch again.", use="house")
         assert "The launch was moved to Tuesday." in place.peer.calls[0].messages[1].content
+
+
+async def test_what_the_server_keeps_is_not_read(tmp_path: Path) -> None:
+    def changed(plan: dict[str, Any]) -> None:
+        plan["roots"] = [str(tmp_path)]
+
+    calls = iter([uses("read_file", path="home/server.json"), uses("list_files", path="home"), uses("search_files", text="e")])
+    async with delegating(tmp_path, lambda _: next(calls, "\n"), changed=changed) as place:
+        (place.served.home / "server.json").write_text("canary-7731")
+        place.peer.answer = lambda asked: next(calls, "|".join(results(asked)))
+        done = await place.call("agent_task", task="Read it.", use="house")
+        assert done["answer"].startswith("error: the path is kept from workers")
+        assert "canary" not in done["answer"]
+        assert "home/" not in done["answer"]
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "notes.txt/../notes.txt\0", "."])
+async def test_an_odd_path_is_told_to_the_model(tmp_path: Path, path: str) -> None:
+    async with delegating(tmp_path, lambda asked: results(asked)[0] if results(asked) else uses("read_file", path=path)) as place:
+        done = await place.call("agent_task", task="Read it.", use="house")
+        assert (done["state"], done["answer"].startswith("error: ")) == ("done", True)
 
 
 @pytest.mark.parametrize("path", ["../secret.txt", "/etc/passwd", "link.txt", ".env", "sub/../../secret.txt", "id_rsa", ".git/config"])
@@ -194,7 +224,9 @@ async def test_files_outside_and_secret_ones_are_not_read(tmp_path: Path, path: 
         done = await place.call("agent_task", task="Read it.", use="house")
         assert done["answer"].startswith("error: ")
         assert "canary" not in done["answer"]
-        assert [entry["ok"] for entry in place.audit() if entry["call"] == "worker.read_file"] == [False]
+        [refused] = place.audit("worker.read_file")
+        assert (refused["ok"], "path" in refused) == (False, False)
+        assert refused["decision"] == "denied"
 
 
 async def test_the_same_call_thrice_stops_a_worker_and_so_does_its_budget(tmp_path: Path) -> None:
@@ -269,6 +301,28 @@ async def test_a_worker_outlives_the_server_as_interrupted_and_goes_on(tmp_path:
         assert len(place.peer.calls) == 1  # what it had read before is in its conversation
 
 
+async def test_a_model_that_takes_too_long_is_passed_over(tmp_path: Path) -> None:
+    def changed(plan: dict[str, Any]) -> None:
+        plan["providers"]["house"]["timeout_s"] = 0.2
+        plan["routing"] = [{"use": ["house", "own"]}]
+
+    async with delegating(tmp_path, lambda _: "Late.", changed=changed) as place:
+        place.peer.trouble.hold = asyncio.Event()
+        thought = await place.call("think", task="Hello.")
+        assert (thought["model"], thought["failed"]) == ("own/memory", ["house/scripted"])
+
+
+async def test_a_task_has_its_time_and_then_ends(tmp_path: Path) -> None:
+    def changed(plan: dict[str, Any]) -> None:
+        plan["budget"]["seconds"] = 0.3
+
+    async with delegating(tmp_path, lambda _: "Late.", changed=changed) as place:
+        place.peer.trouble.hold = asyncio.Event()
+        assert "no answer within 0 s" in await place.refusal("think", task="Hello.", use="house")
+        assert "no answer within 0 s" in (await place.call("agent_task", task="Hello.", use="house"))["error"]
+        await until(lambda: place.peer.in_flight == 0)
+
+
 async def test_a_worker_that_a_killed_server_left_is_interrupted(tmp_path: Path) -> None:
     async with delegating(tmp_path, lambda _: "Never.") as place:
         spawned = await place.call("spawn_agent", description="waits", task="Wait.", use="house")
@@ -318,6 +372,7 @@ async def test_an_image_is_looked_at_by_a_model_that_sees(tmp_path: Path) -> Non
         seen = await place.call("see", image=f"data:image/png;base64,{PNG}", question="What is it?")
         assert (seen["answer"], seen["model"]) == ("1 image", "house/scripted")
         assert "outside" in await place.refusal("see", image="/etc/passwd")
+        assert [entry["decision"] for entry in place.audit("see")] == ["allowed", "denied"]
         assert "no PNG" in await place.refusal("see", image="notes.txt")
         assert "takes no images" in await place.refusal("see", image=f"data:image/png;base64,{PNG}", use="own")
 
@@ -374,6 +429,7 @@ async def test_the_plan_is_a_resource_without_keys(tmp_path: Path, monkeypatch: 
     async with delegating(tmp_path, lambda _: "Fine.", changed=changed) as place:
         [content] = (await place.client.read_resource("recollect://delegation/current")).contents
         text = getattr(content, "text", "")
+        assert "tenants" not in json.loads(text)
         assert json.loads(text)["providers"]["house"]["api_key_env"] == "HOUSE_KEY"
         assert "sk-secret" not in text
         await place.call("agent_task", task="Review it.", type="reviewer")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -13,12 +15,11 @@ import pytest
 from memory_store.store import LanceMemoryStore
 from recollect.errors import EngineError, EngineUnavailable, InvalidRequest
 from recollect.memory import Namespace
-from recollect.messages import user
+from recollect.messages import Message, assistant, user
 from server.agents.base import AgentContext, AgentRequest
 from server.agents.recorder import Recorder
 from server.delegation.codex import CodexDelegate, environment, folder_of
-from server.delegation.limits import Stopped
-from server.delegation.plan import Budget, CodexProvider, ModelConfig
+from server.delegation.plan import CodexProvider, ModelConfig
 from server.engines.scripted import ScriptedEngine
 
 SCRIPT = """#!/bin/sh
@@ -45,22 +46,30 @@ def provider(tmp_path: Path, middle: str, **more: object) -> CodexProvider:
     return CodexProvider(kind="codex", command=str(script), folders=(tmp_path / "work",), models={"m": ModelConfig()}, **more)  # pyright: ignore[reportArgumentType]
 
 
-async def asked(delegate: CodexDelegate, tmp_path: Path) -> tuple[str, AgentContext]:
+async def asked(delegate: CodexDelegate, tmp_path: Path, *messages: Message) -> tuple[str, AgentContext]:
     store = LanceMemoryStore(str(tmp_path / "memory"), None)
     ctx = AgentContext(ScriptedEngine(), store, Namespace(), {}, Recorder())
-    events = [event async for event in delegate.run(AgentRequest((user("What colour?"),)), ctx)]
+    events = [event async for event in delegate.run(AgentRequest(messages or (user("What colour?"),)), ctx)]
     return "".join(event.text for event in events), ctx
 
 
-def delegate_of(found: CodexProvider, seconds: float = 30.0, **more: object) -> CodexDelegate:
-    return CodexDelegate("codex/m", "m", found, folder_of(found, None), Budget(seconds=seconds), **more)  # pyright: ignore[reportArgumentType]
+async def _unheard(_: str) -> None:
+    return
+
+
+def delegate_of(found: CodexProvider, began: Callable[[str], Awaitable[None]] = _unheard, **more: Any) -> CodexDelegate:
+    return CodexDelegate("codex/m", "m", found, folder_of(found, None), began, **more)
 
 
 async def test_it_is_asked_in_its_folder_and_its_last_word_is_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
     monkeypatch.setenv("RECOLLECT_SECRET", "no business of codex")
     threads: list[str] = []
-    answer, ctx = await asked(delegate_of(provider(tmp_path, ANSWER), effort="high", began=threads.append), tmp_path)
+
+    async def began(thread: str) -> None:
+        threads.append(thread)
+
+    answer, ctx = await asked(delegate_of(provider(tmp_path, ANSWER), began, effort="high"), tmp_path)
     assert answer == "It is blue."
     [step] = ctx.recorder.steps
     assert (step.usage.prompt_tokens, step.usage.completion_tokens, step.completion_ids) == (70, 7, None)
@@ -81,6 +90,17 @@ async def test_a_worker_goes_on_with_its_thread(tmp_path: Path) -> None:
     told = (tmp_path / "arguments").read_text().splitlines()
     assert told[:2] == ["exec", "resume"]
     assert told[-2:] == ["t-1", "-"]
+
+
+TALK = (user("Read it."), assistant("I did."), user("And now?"), user("In one word."))
+
+
+@pytest.mark.parametrize(
+    ("thread", "told"), [("t-1", "And now?\n\nIn one word."), (None, "user: Read it.\n\nassistant: I did.\n\nuser: And now?")]
+)
+async def test_it_is_told_the_conversation_or_what_its_thread_has_not_answered(tmp_path: Path, thread: str | None, told: str) -> None:
+    await asked(delegate_of(provider(tmp_path, ANSWER), thread=thread), tmp_path, *TALK)
+    assert (tmp_path / "task").read_text().startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +124,9 @@ async def test_one_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 async def test_after_its_time_it_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     middle = f"sleep 300 & echo $! > {tmp_path}/child; wait"
-    with pytest.raises(Stopped, match="took longer"):
-        await asked(delegate_of(provider(tmp_path, middle), seconds=0.5), tmp_path)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await asked(delegate_of(provider(tmp_path, middle)), tmp_path)
     child = int((tmp_path / "child").read_text())
     for _ in range(100):
         if not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:

@@ -49,6 +49,12 @@ def plan(**changes: Any) -> Plan:
         ({"routing": [{"use": ["house/small"]}]}, "routing.0.use: house has no model 'small'; it has big"),
         ({"roots": ["relative"]}, "roots.0: write an absolute path"),
         ({"budget": {"steps": 0}}, "budget.steps"),
+        ({"types": {"x": {"instructions": "", "tools": ["reed_file"]}}}, "types.x.tools.0"),
+        ({"providers": {"x": {"kind": "openai", "url": "http://u:pw@127.0.0.1", "models": {"m": {}}}}}, "api_key_env"),
+        (
+            {"tenants": ["a", "b"], "routing": [], "providers": {"x": {"kind": "codex", "folders": ["/tmp"], "models": {"m": {}}}}},
+            "name one tenant alone",
+        ),
     ],
 )
 def test_a_wrong_plan_is_told_with_its_field(tmp_path: Path, changes: dict[str, Any], told: str) -> None:

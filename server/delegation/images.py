@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from recollect.errors import InvalidRequest
 
@@ -30,5 +29,5 @@ def _decoded(url: str) -> bytes:
         raise InvalidRequest("write a data URL as data:image/png;base64,...", param="image")
     try:
         return base64.b64decode(body, validate=True)
-    except binascii.Error as exc:
+    except ValueError as exc:  # binascii.Error is one
         raise InvalidRequest(f"the data URL is not base64: {exc}", param="image") from exc
