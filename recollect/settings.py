@@ -307,7 +307,7 @@ def read_file(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as exc:
         raise ConfigurationError(f"--config {path} is not UTF-8 (byte {exc.start + 1}); save it as UTF-8", param="config") from exc
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise ConfigurationError(f"--config {path} is not YAML: {_fault(exc)}", param="config") from exc
+        raise ConfigurationError(f"--config {path} is not YAML: {yaml_fault(exc)}", param="config") from exc
     if not isinstance(values, dict | None):
         raise ConfigurationError(f"--config {path} must hold a mapping: lines of 'key: value'", param="config")
     return cast("dict[str, Any]", values or {})
@@ -347,7 +347,7 @@ def _shown(value: object) -> str:
     return f" (got {text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + '…'})"
 
 
-def _fault(exc: Exception) -> str:
+def yaml_fault(exc: Exception) -> str:
     """Where the YAML is wrong. The library's own text quotes the line, which may hold a key."""
     if isinstance(exc, RecursionError):
         return "it is nested too deeply"
@@ -391,7 +391,7 @@ def _value(kind: object, key: str, text: str) -> Any:
         if plain:
             return text
         raise ConfigurationError(
-            f"setting {key!r}: the value is not YAML: {_fault(exc)}; write a plain value, or a list as [a, b]", param=key
+            f"setting {key!r}: the value is not YAML: {yaml_fault(exc)}; write a plain value, or a list as [a, b]", param=key
         ) from exc
     return text if plain and not isinstance(value, str) else value
 

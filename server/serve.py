@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 import uvicorn
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
 from recollect.errors import ConfigurationError
@@ -164,7 +165,7 @@ def _log_to_stderr(settings: ServerSettings) -> None:
         handler: logging.Handler = logging.StreamHandler()
         handler.setFormatter(JsonLines())
     else:
-        handler = RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False)
+        handler = RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False, highlighter=NullHighlighter())
         handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ from server.engines.base import Chunk, Sampling
 
 MAX_LINE = 16 * 2**20
 KILL_AFTER_S = 5.0
+LAST_WORD_S = 1.0
+_THREAD = re.compile("[0-9a-zA-Z][0-9a-zA-Z-]{0,63}")
 SAID = 500
 
 
@@ -117,21 +120,23 @@ class CodexDelegate:
             await _ended(process)
 
     async def _heard(self, process: asyncio.subprocess.Process) -> Chunk:
-        assert process.stdout is not None
         said, failure = "", ""
         usage = Usage()
-        async for line in process.stdout:
+        async for line in _lines(process):
             event = _read(line)
-            if event.type == "thread.started":
+            if event.type == "thread.started" and _THREAD.fullmatch(event.thread_id):
                 await self.began(event.thread_id)
+            elif event.type == "error":
+                failure = event.message
             elif event.type == "item.completed" and event.item.type == "agent_message":
                 said = event.item.text
             elif event.type == "turn.completed":
+                failure = ""  # what was told before was overcome
                 usage = Usage(prompt_tokens=event.usage.input_tokens, completion_tokens=event.usage.output_tokens)
             elif event.type == "turn.failed":
                 failure = event.error.message or "it failed"
         status = await process.wait()
-        if failure or status or not said:
+        if status or not said:
             raise EngineError(f"codex ended with status {status}: {(failure or 'it said nothing')[:SAID]}")
         return Chunk(text=said, finish_reason="stop", usage=usage)
 
@@ -155,6 +160,7 @@ class _Event(BaseModel):
 
     type: str = ""
     thread_id: str = ""
+    message: str = ""
     item: _Item = _Item()
     usage: _Used = _Used()
     error: _Failure = _Failure()
@@ -190,6 +196,26 @@ def _read(line: bytes) -> _Event:
         return _Event.model_validate_json(line)
     except ValidationError:  # a kind of event that is not known here
         return _Event()
+
+
+async def _lines(process: asyncio.subprocess.Process) -> AsyncIterator[bytes]:
+    """What it writes until it ends; what it leaves running may hold the pipe for ever. Raises EngineError for a line without end."""
+    assert process.stdout is not None
+    ended = asyncio.ensure_future(process.wait())
+    while True:
+        reading = asyncio.ensure_future(process.stdout.readline())
+        await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({reading}, timeout=LAST_WORD_S)
+        if not reading.done():
+            reading.cancel()
+            return
+        try:
+            line = reading.result()
+        except ValueError as exc:
+            raise EngineError(f"codex wrote a line of more than {MAX_LINE} bytes") from exc
+        if not line:
+            return
+        yield line
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

@@ -25,6 +25,8 @@ ROLE = "worker"
 PROMPT = load_prompt(str(Path(__file__).parent / "prompts"), "delegate")
 FENCE = Fence.of(PROMPT.model_copy(update={"system": None}))
 RECALLED, MEMORY_CHARS = 5, 4_000
+MAX_CALLS = 16
+"""Of one answer."""
 TASK_CHARS, ANSWER_CHARS = 500, 2_000
 """Of a task and its answer, in the memory that is kept of them."""
 
@@ -86,9 +88,11 @@ class Delegate:
             if not calls:
                 if not completion.text.strip():
                     raise Stopped(f"{self.target} answered nothing", reason="nothing")
-                return completion.text
+                return _whole(completion.text)
             self._check_tokens(ctx)
-            conversation.append(Message(role="assistant", content=completion.text, tool_calls=tuple(calls)))
+            if len(calls) > MAX_CALLS:
+                raise Stopped(f"{self.target} made {len(calls)} calls at once; {MAX_CALLS} are done", reason="steps")
+            conversation.append(Message(role="assistant", content=_whole(completion.text), tool_calls=tuple(calls)))
             for call in calls:
                 guard.check(call)
             for call in calls:
@@ -153,9 +157,16 @@ class Delegate:
         if self.toolbox is None:
             return []
         if completion.calls or self.calls == "native":
-            return completion.calls
-        found = text_calls.call_in(completion.text, self.toolbox.offered)
-        return [found] if found else []
+            found = completion.calls
+        else:
+            read = text_calls.call_in(completion.text, self.toolbox.offered)
+            found = [read] if read else []
+        return [ToolCall(id=_whole(call.id), name=_whole(call.name), arguments=_whole(call.arguments)) for call in found]
+
+
+def _whole(text: str) -> str:
+    """Half of a surrogate pair, which some models write, cannot be kept."""
+    return text.encode(errors="replace").decode()
 
 
 async def keep_finding(request: AgentRequest, answer: str, ctx: AgentContext) -> None:

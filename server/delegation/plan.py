@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from recollect.errors import ConfigurationError
-from recollect.memory import LOCAL_TENANT
+from recollect.memory import LOCAL_TENANT, TENANT
 from recollect.model import Frozen
-from recollect.settings import http_url
+from recollect.settings import http_url, yaml_fault
 
 Call = Literal["think", "see", "agent_task", "spawn_agent"]
 CALLS: tuple[Call, ...] = get_args(Call)
@@ -22,8 +23,10 @@ AbsoluteFolder = Annotated[Path, AfterValidator(lambda path: _absolute(path))]
 
 
 def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
+    if not path.is_absolute() or "\0" in str(path):
         raise ValueError("write an absolute path")
+    if not path.is_dir():
+        raise ValueError("there is no such folder")
     return path
 
 
@@ -46,7 +49,7 @@ class ModelConfig(Frozen):
     """Of a task; longer ones are routed to others."""
 
 
-Models = Annotated[dict[str, ModelConfig], Field(min_length=1)]
+Models = Annotated[dict[Annotated[str, Field(min_length=1)], ModelConfig], Field(min_length=1)]
 
 
 class ChatProvider(Frozen):
@@ -54,9 +57,9 @@ class ChatProvider(Frozen):
 
     kind: Literal["ollama", "openai"]
     url: Annotated[str, AfterValidator(http_url), AfterValidator(lambda url: _without_key(url))]
-    api_key_env: str = ""
+    api_key_env: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,63})?$")] = ""
     """The environment variable that holds its key."""
-    timeout_s: float = Field(default=120.0, gt=0)
+    timeout_s: float = Field(default=120.0, gt=0, le=86_400)
     """For a whole answer. One that takes longer counts as failed, and the next model is asked."""
     models: Models
 
@@ -98,6 +101,12 @@ class Rule(Frozen):
     prefer: Literal["listed", "cheapest"] = "listed"
     max_cost: float | None = Field(default=None, ge=0)
 
+    @model_validator(mode="after")
+    def _some_fit(self) -> Self:
+        if self.max_chars is not None and self.max_chars < self.min_chars:
+            raise ValueError("max_chars is less than min_chars: no task fits")
+        return self
+
 
 class WorkerType(Frozen):
     """A kind of worker that is asked for by its name."""
@@ -116,7 +125,7 @@ class Budget(Frozen):
     """Model calls of one task."""
     tokens: int = Field(default=200_000, ge=1)
     """Of all tasks of a worker, prompts and completions."""
-    seconds: float = Field(default=600.0, gt=0)
+    seconds: float = Field(default=600.0, gt=0, le=86_400)
     """Of one task."""
 
 
@@ -133,7 +142,7 @@ class Plan(Frozen):
 
     allow: tuple[Call, ...] = ()
     """The tools that may be called; nothing by default."""
-    tenants: tuple[str, ...] = (LOCAL_TENANT,)
+    tenants: tuple[Annotated[str, Field(pattern=TENANT.pattern)], ...] = Field(default=(LOCAL_TENANT,), min_length=1)
     """Who may call them."""
     roots: tuple[AbsoluteFolder, ...] = ()
     """Folders whose files workers may read, and `see` may look at."""
@@ -165,16 +174,40 @@ class Plan(Frozen):
 
 def load(path: Path) -> Plan:
     """Read the file. Raises ConfigurationError that names the field."""
+    if path.exists() and not path.is_file():
+        raise ConfigurationError(f"delegation.file {path} is no regular file", param="delegation.file")
     try:
-        found = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as exc:
-        raise ConfigurationError(f"delegation.file {path} cannot be read: {exc}", param="delegation.file") from exc
+        found: Any = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as exc:
+        raise ConfigurationError(f"delegation.file {path} cannot be read: {exc.strerror}", param="delegation.file") from exc
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        raise ConfigurationError(f"delegation.file {path} is not YAML: {yaml_fault(exc)}", param="delegation.file") from exc
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"delegation.file {path} must hold a mapping: lines of 'key: value'", param="delegation.file")
     try:
-        return Plan.model_validate(cast("Any", found or {}))
+        return Plan.model_validate(found)
     except ValidationError as exc:
-        problem = exc.errors()[0]
-        parts = [str(part) for part in problem["loc"]]
-        if len(parts) > 2 and parts[0] == "providers" and parts[2] in KINDS:
-            del parts[2]  # pydantic's name for the kind, which is no key of the file
-        field, said = ".".join(parts), problem["msg"].removeprefix("Value error, ")
+        field, said = _problem(exc)
         raise ConfigurationError(f"{path}: {f'{field}: ' if field else ''}{said}", param=field or "delegation.file") from exc
+
+
+_SAID = {
+    "tuple_type": "write a list: [a, b]",
+    "dict_type": "write a mapping: {name: ...}",
+    "union_tag_not_found": f"kind is missing; write one of {', '.join(KINDS)}",
+    "union_tag_invalid": f"kind is none of {', '.join(KINDS)}",
+    "string_pattern_mismatch": "it has other letters than it may",
+}
+"""pydantic's kinds of problems whose own words tell no user what to write."""
+
+
+def _problem(exc: ValidationError) -> tuple[str, str]:
+    """The field of the first problem as the file has it, and what is wrong with it."""
+    problem = exc.errors(include_url=False)[0]
+    parts = [str(part) for part in problem["loc"] if part != "[key]"]
+    if len(parts) > 2 and parts[0] == "providers" and parts[2] in KINDS:
+        del parts[2]  # pydantic's name for the kind, which is no key of the file
+    if problem["type"] == "extra_forbidden":
+        near = get_close_matches(parts[-1], Plan.model_fields, n=1) if len(parts) == 1 else []
+        return ".".join(parts), f"unknown field{f'; did you mean {near[0]!r}?' if near else ''}"
+    return ".".join(parts), _SAID.get(problem["type"], problem["msg"].removeprefix("Value error, "))

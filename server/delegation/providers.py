@@ -45,10 +45,10 @@ class Providers:
             if not isinstance(provider, ChatProvider):
                 continue
             key = environ.get(provider.api_key_env, "") if provider.api_key_env else ""
-            if provider.api_key_env and not key:
-                raise ConfigurationError(
-                    f"providers.{name}.api_key_env: the environment has no {provider.api_key_env}", param=f"providers.{name}.api_key_env"
-                )
+            key = key.strip()
+            if provider.api_key_env and not (key.isascii() and key.isprintable() and key):
+                field = f"providers.{name}.api_key_env"
+                raise ConfigurationError(f"{field}: the environment has no key of printable ASCII by that name", param=field)
             self._connections[name] = Connection(provider.url, api_key=key, timeout_s=LOOK_S)
             for model in provider.models:
                 self._engines[Target(name, model)] = OpenAIUpstream(

@@ -80,7 +80,7 @@ class Router:
         target = self._target(wish.use)
         if target is None:
             known: Sequence[str] = self.plan.targets
-            raise InvalidRequest(f"no model {wish.use!r}; there are {', '.join(known)}", param="use")
+            raise InvalidRequest(f"no model {wish.use[:80]!r}; there are {', '.join(known)}", param="use")
         if why := self._unable(target, wish):
             raise InvalidRequest(f"{target} {why}", param="use")
         return target

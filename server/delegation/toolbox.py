@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +19,9 @@ from server.agents.memory_ids import memory_id, provenance
 from server.delegation.paths import MAX_READ, Roots
 
 ROLE = "tool"
+MAX_PATH, MAX_PATTERN = 4_096, 128
+READERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="worker-files")
+"""Reading files takes no thread from the rest of the server, however long it takes."""
 MAX_RESULT = 40_000
 """Characters of one result."""
 TAG = "delegation"
@@ -44,7 +48,7 @@ class Fact(_Arguments):
 class ReadFile(_Arguments):
     """A file, from a character on."""
 
-    path: str
+    path: str = Field(max_length=MAX_PATH)
     offset: int = Field(default=0, ge=0)
     limit: int = Field(default=MAX_READ, ge=1, le=MAX_READ)
 
@@ -52,16 +56,16 @@ class ReadFile(_Arguments):
 class ListFiles(_Arguments):
     """A folder, and how names look."""
 
-    path: str = "."
-    pattern: str = "*"
+    path: str = Field(default=".", max_length=MAX_PATH)
+    pattern: str = Field(default="*", max_length=MAX_PATTERN)
 
 
 class SearchFiles(_Arguments):
     """A text to look for in files."""
 
     text: str = Field(min_length=1, max_length=400)
-    path: str = "."
-    pattern: str = "*"
+    path: str = Field(default=".", max_length=MAX_PATH)
+    pattern: str = Field(default="*", max_length=MAX_PATTERN)
 
 
 Outcome = Literal["done", "failed", "denied"]
@@ -129,7 +133,7 @@ class Toolbox:
 
 def _in_thread(read: Callable[[Any], str]) -> Runs:
     async def run(arguments: Any, _: AgentContext) -> str:
-        return await asyncio.to_thread(read, arguments)
+        return await asyncio.get_running_loop().run_in_executor(READERS, read, arguments)
 
     return run
 

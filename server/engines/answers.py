@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
@@ -13,6 +14,8 @@ from recollect.trajectory import Usage
 from server.engines.base import CallPiece, Chunk
 
 Json = dict[str, Any]
+MAX_TOKENS = 10**9
+"""Of one call. What a server counts is charged to somebody."""
 
 
 def whole(body: Json, *, exact: bool, n: int, told: bool = False) -> list[Chunk]:
@@ -88,6 +91,8 @@ def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool, told:
     text = choice.get("text") if message is None else message.get("content")
     if text is not None and not isinstance(text, str):
         raise TypeError("content is no text")
+    if not isinstance(finish_reason := choice.get("finish_reason"), str | None):
+        raise TypeError("finish_reason is no text")
     prompt_ids = choice.get("prompt_token_ids") or body.get("prompt_token_ids")
     ids, logprobs = _tokens(choice) if exact else (None, None)
     if choice.get("finish_reason") in ("abort", "error"):
@@ -100,7 +105,7 @@ def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool, told:
         token_ids=ids,
         logprobs=logprobs,
         prompt_ids=tuple(prompt_ids) if prompt_ids else None,
-        finish_reason=choice.get("finish_reason"),
+        finish_reason=finish_reason,
         stopped_by=stopped_by if isinstance(stopped_by := choice.get("stop_reason"), str) else None,
     )
 
@@ -110,10 +115,14 @@ def _calls(found: list[Json] | None, numbers: CallNumbers | None = None) -> tupl
     calls: list[CallPiece] = []
     for position, call in enumerate(found or ()):
         function: Json = call.get("function") or {}
-        known = call.get("id")
+        known, name, arguments = call.get("id"), function.get("name"), function.get("arguments") or ""
+        if isinstance(arguments, dict):  # some servers send the object itself
+            arguments = json.dumps(arguments)
+        if not all(isinstance(value, str | None) for value in (known, name, arguments)):
+            raise TypeError("a tool call of another form")
         number, begins = (position, True) if numbers is None else numbers.of(call.get("index") or 0, known)
         identity = (known or f"call_{uuid4().hex[:24]}") if begins else None
-        calls.append(CallPiece(number, identity, function.get("name") if begins else None, function.get("arguments") or ""))
+        calls.append(CallPiece(number, identity, name if begins else None, arguments))
     return tuple(calls)
 
 
@@ -171,4 +180,7 @@ def _usage(body: Json) -> Usage | None:
     counts = body.get("usage")
     if not counts:
         return None
-    return Usage(prompt_tokens=counts.get("prompt_tokens") or 0, completion_tokens=counts.get("completion_tokens") or 0)
+    usage = Usage(prompt_tokens=counts.get("prompt_tokens") or 0, completion_tokens=counts.get("completion_tokens") or 0)
+    if not all(0 <= count <= MAX_TOKENS for count in (usage.prompt_tokens, usage.completion_tokens)):
+        raise ValueError("token counts beyond any measure")
+    return usage

@@ -15,6 +15,9 @@ _PROMPT = re.compile(
     r"|contains (\d+) characters"
 )
 _SUBJECT = re.compile(r"`?(n|stop|seed|temperature|top_p|max_tokens|messages|prompt|presence_penalty|frequency_penalty)`? ")
+_DIGITS = re.compile("[0-9]{1,6}")
+MAX_SAID = 500
+"""Characters of what a server says of itself: a long text is no error message."""
 _DEAD = re.compile(r"EngineCore|EngineDead|engine is dead", re.IGNORECASE)
 _REASONS = re.compile(r"'msg': '([^']*)'")
 _FIELDS = {"input_tokens": "messages", "input_text": "messages", "max_model_len": "max_tokens", "max_completion_tokens": "max_tokens"}
@@ -44,13 +47,13 @@ def _parts(body: bytes | dict[str, Any]) -> tuple[str, str | None, str | None]:
     if isinstance(body, bytes):
         try:
             value = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return body[:500].decode("utf-8", "replace").strip() or "(no message)", None, None
     error: Any = cast("dict[str, Any]", value).get("error", value) if isinstance(value, dict) else value
     if not isinstance(error, dict):
         return str(error)[:500], None, None
     error = cast("dict[str, Any]", error)
-    message = str(error.get("message") or error.get("detail") or error)
+    message = str(error.get("message") or error.get("detail") or error)[:MAX_SAID]
     param = error.get("param")
     if not isinstance(param, str):
         subject = _SUBJECT.match(message)
@@ -70,4 +73,4 @@ def _too_long(message: str) -> ContextTooLong | None:
 
 
 def _seconds(retry_after: str | None) -> int:
-    return max(1, int(retry_after)) if retry_after and retry_after.isdigit() else 5
+    return max(1, int(retry_after)) if retry_after and _DIGITS.fullmatch(retry_after) else 5

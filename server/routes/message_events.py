@@ -122,7 +122,7 @@ def _input(call: ToolCall) -> dict[str, Any]:
     """The arguments. What the model wrote that is no JSON object is passed on under a name of its own, for the client to refuse."""
     try:
         value = json.loads(call.arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"unreadable_arguments": call.arguments}
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {"unreadable_arguments": call.arguments}
 

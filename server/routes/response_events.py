@@ -207,7 +207,7 @@ def _free_text(arguments: str) -> str:
     """The text in a custom tool's one argument; what the model wrote instead, if it is none."""
     try:
         value = json.loads(arguments)["input"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return arguments
     return value if isinstance(value, str) else arguments
 

@@ -85,6 +85,7 @@ class Delegation:
     async def think(self, asker: Identity, wish: Wish, task: str, folder: str | None = None) -> Thought:
         """One answer, of the first target that gives it. Raises Forbidden, InvalidRequest, EngineError, Stopped."""
         async with self._audited(asker, "think", "think", wish.chars) as entry:
+            _said(task, "task")
             return await self._first(asker, wish, [user(task)], folder, entry)
 
     async def see(self, asker: Identity, wish: Wish, image: str, question: str) -> Thought:
@@ -97,8 +98,10 @@ class Delegation:
     async def spawn(self, asker: Identity, wish: Wish, *, description: str, kind: str, task: str | None, folder: str | None) -> Worker:
         """A worker, at its first task if there is one. Raises Forbidden, InvalidRequest, TooManyRequests."""
         async with self._audited(asker, wish.call, wish.call, wish.chars) as entry:
+            if task is not None:
+                _said(task, "task")
             if kind and kind not in self.plan.types:
-                raise InvalidRequest(f"no type {kind!r}; there are {', '.join(self.plan.types) or 'none'}", param="type")
+                raise InvalidRequest(f"no type {kind[:80]!r}; there are {', '.join(self.plan.types) or 'none'}", param="type")
             use = wish.use or (self.plan.types[kind].use if kind else "")
             self._router.choose(wish._replace(use=use))  # what cannot be done is told now
             worker = Worker(
@@ -143,7 +146,12 @@ class Delegation:
             return worker
 
     def _image(self, named: str) -> bytes:
-        return self._roots.bytes_of(self._roots.resolve(named), MAX_BYTES)
+        if "://" in named:
+            raise InvalidRequest("image: send the image itself, as a data URL; nothing is fetched", param="image")
+        try:
+            return self._roots.bytes_of(self._roots.resolve(named), MAX_BYTES)
+        except (InvalidRequest, NotFound) as exc:
+            raise InvalidRequest(f"it is no file of at most {MAX_BYTES} bytes that may be looked at", param="image") from exc
 
     async def _first(self, asker: Identity, wish: Wish, messages: Sequence[Message], folder: str | None, entry: dict[str, Any]) -> Thought:
         task = Task(asker, f"delegate-{new_id()}", tuple(messages), wish.effort, folder=folder)
@@ -155,8 +163,9 @@ class Delegation:
                 exchange = await self._delegates.begin(target, task)
                 entry["trajectory_id"] = exchange.trajectory_id
                 answer = await whole_within(exchange, max(0.0, deadline - time.monotonic()), target)
-            except (EngineError, NotFound) as exc:
-                self._router.failed(target)
+            except (EngineError, NotFound, InvalidRequest) as exc:
+                if not isinstance(exc, InvalidRequest):  # of this task alone, such as one that is too long for it
+                    self._router.failed(target)
                 failed[str(target)] = exc.message
                 continue
             self._router.answered(target)
@@ -221,6 +230,11 @@ class Delegation:
                     **found,
                 )
             )
+
+
+def _said(text: str, param: str) -> None:
+    if not text.strip():
+        raise InvalidRequest("it is blank; say what to do", param=param)
 
 
 def _code(exc: BaseException) -> str:

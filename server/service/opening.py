@@ -39,6 +39,9 @@ class StoreOpener:
     async def open(self) -> LocalStore:
         """The store. Raises ConfigurationError, EmbedderError."""
         choosing, stores = await asyncio.to_thread(_libraries, eager=self._eager)
+        if not self._settings.memory.uri:
+            (self._home / "memory").mkdir(mode=0o700, exist_ok=True)
+            (self._home / "memory").chmod(0o700)  # the home may be open to others, and Lance's files are
         opened = partial(stores.LanceMemoryStore, self._settings.memory_uri, storage_options=self._settings.memory.storage_options)
         if self._embedder is not None:
             return opened(self._embedder)

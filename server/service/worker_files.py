@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
+from pydantic_core import PydanticSerializationError
 
-from recollect.errors import NotFound, RecollectError
+from recollect.errors import InvalidRequest, NotFound, RecollectError
 from recollect.log_files import full_disk_named, replacing
 from recollect.memory import Namespace
 from recollect.messages import Message
@@ -64,18 +65,22 @@ class WorkerFiles:
     def save(self, worker: Worker) -> None:
         """Write it, durable when this returns. Raises StorageFull."""
         folder = self._root / worker.tenant
+        try:
+            content = worker.model_dump_json().encode()
+        except PydanticSerializationError as exc:
+            raise InvalidRequest("it holds half of a surrogate pair, which no file takes", param="text") from exc
         with full_disk_named("the worker cannot be written"):
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
             with replacing(folder / f"{worker.id}.json") as file:
-                file.write(worker.model_dump_json().encode() + b"\n")
+                file.write(content + b"\n")
 
     def get(self, namespace: Namespace, worker_id: str) -> Worker:
         """One of a namespace. Raises NotFound, also for another's."""
         path = self._root / namespace.tenant / f"{worker_id}.json"
         worker = _read(path) if _ID.fullmatch(worker_id) else None
         if worker is None or worker.namespace != str(namespace):
-            raise NotFound(f"no worker {worker_id!r}; list_agents shows yours, spawn_agent makes one", param="worker_id")
+            raise NotFound(f"no worker {worker_id[:80]!r}; list_agents shows yours, spawn_agent makes one", param="worker_id")
         return worker
 
     def list(self, tenant: str) -> Sequence[Worker]:

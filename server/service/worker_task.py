@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from recollect.errors import EngineError, EngineUnavailable, NotFound
+from recollect.errors import EngineError, EngineUnavailable, InvalidRequest, NotFound
 from recollect.memory import Namespace
 from recollect.messages import Message, last_user_text
 from server.delegation.limits import Stopped
@@ -45,8 +45,9 @@ class WorkerTask:
         for target in self._router.choose(wish):
             try:
                 answer = await self._attempt(target, deadline - asyncio.get_running_loop().time())
-            except (EngineError, NotFound) as exc:
-                self._router.failed(target)
+            except (EngineError, NotFound, InvalidRequest) as exc:
+                if not isinstance(exc, InvalidRequest):  # of this task alone, such as one that is too long for it
+                    self._router.failed(target)
                 self._failed[str(target)] = exc.message
                 continue
             self._router.answered(target)
