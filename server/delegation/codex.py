@@ -28,6 +28,7 @@ from server.engines.base import Chunk, Sampling
 MAX_LINE = 16 * 2**20
 KILL_AFTER_S = 5.0
 LAST_WORD_S = 1.0
+POLL_S = 0.05
 _THREAD = re.compile("[0-9a-zA-Z][0-9a-zA-Z-]{0,63}")
 SAID = 500
 
@@ -135,7 +136,7 @@ class CodexDelegate:
                 usage = Usage(prompt_tokens=event.usage.input_tokens, completion_tokens=event.usage.output_tokens)
             elif event.type == "turn.failed":
                 failure = event.error.message or "it failed"
-        status = await process.wait()
+        status = await _exit(process)
         if status or not said:
             raise EngineError(f"codex ended with status {status}: {(failure or 'it said nothing')[:SAID]}")
         return Chunk(text=said, finish_reason="stop", usage=usage)
@@ -201,21 +202,31 @@ def _read(line: bytes) -> _Event:
 async def _lines(process: asyncio.subprocess.Process) -> AsyncIterator[bytes]:
     """What it writes until it ends; what it leaves running may hold the pipe for ever. Raises EngineError for a line without end."""
     assert process.stdout is not None
-    ended = asyncio.ensure_future(process.wait())
-    while True:
-        reading = asyncio.ensure_future(process.stdout.readline())
-        await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({reading}, timeout=LAST_WORD_S)
-        if not reading.done():
-            reading.cancel()
-            return
-        try:
-            line = reading.result()
-        except ValueError as exc:
-            raise EngineError(f"codex wrote a line of more than {MAX_LINE} bytes") from exc
-        if not line:
-            return
-        yield line
+    ended = asyncio.ensure_future(_exit(process))
+    try:
+        while True:
+            reading = asyncio.ensure_future(process.stdout.readline())
+            await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reading}, timeout=LAST_WORD_S)
+            if not reading.done():
+                reading.cancel()
+                return
+            try:
+                line = reading.result()
+            except ValueError as exc:
+                raise EngineError(f"codex wrote a line of more than {MAX_LINE} bytes") from exc
+            if not line:
+                return
+            yield line
+    finally:
+        ended.cancel()
+
+
+async def _exit(process: asyncio.subprocess.Process) -> int:
+    """Its status when it has ended. asyncio's own `wait` waits for the end of its pipes too, which what it left running may hold."""
+    while process.returncode is None:  # noqa: ASYNC110
+        await asyncio.sleep(POLL_S)
+    return process.returncode
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
@@ -225,8 +236,9 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(process.wait()), KILL_AFTER_S)
+                await asyncio.wait_for(_exit(process), KILL_AFTER_S)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        await _exit(process)
+        process._transport.close()  # pyright: ignore  (there is no other way to let go of a pipe that somebody still holds)

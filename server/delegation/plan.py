@@ -142,7 +142,7 @@ class Plan(Frozen):
 
     allow: tuple[Call, ...] = ()
     """The tools that may be called; nothing by default."""
-    tenants: tuple[Annotated[str, Field(pattern=TENANT.pattern)], ...] = Field(default=(LOCAL_TENANT,), min_length=1)
+    tenants: tuple[Annotated[str, Field(pattern=f"^(?:{TENANT.pattern})$")], ...] = Field(default=(LOCAL_TENANT,), min_length=1)
     """Who may call them."""
     roots: tuple[AbsoluteFolder, ...] = ()
     """Folders whose files workers may read, and `see` may look at."""

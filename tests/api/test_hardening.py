@@ -114,3 +114,11 @@ async def test_a_stream_that_outlasts_the_server_ends_with_an_error_event(tmp_pa
         assert "the server was stopped" in rest[-1]["error"]["message"]
         [logged] = await served.logged()
         assert logged.trajectory.error == "EngineUnavailable: the server was stopped before the end of the answer; ask again"
+
+
+async def test_memories_are_their_owners_alone_in_a_home_that_is_open_to_others(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    async with serving(home) as served:
+        assert (await served.http.post("/v1/memories", json={"text": "The canary sings."})).status_code == 201
+        assert {entry.name for entry in home.iterdir() if entry.is_dir() and entry.stat().st_mode & 0o077} == set()

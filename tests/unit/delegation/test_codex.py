@@ -108,6 +108,7 @@ async def test_it_is_told_the_conversation_or_what_its_thread_has_not_answered(t
     [
         ("""echo '{"type":"turn.failed","error":{"message":"no credit"}}'""", "no credit"),
         ("exit 3", "status 3"),
+        ("""echo '{"type":"error","message":"quota exceeded"}'; exit 3""", "quota exceeded"),
         ("true", "it said nothing"),
     ],
 )
@@ -133,6 +134,13 @@ async def test_after_its_time_it_is_ended_with_all_that_it_started(tmp_path: Pat
             return
         await asyncio.sleep(0.05)
     pytest.fail("what codex had started still runs")
+
+
+async def test_what_it_leaves_running_does_not_hold_its_answer_back(tmp_path: Path) -> None:
+    middle = ANSWER + f"sleep 300 & echo $! > {tmp_path}/child"
+    async with asyncio.timeout(20):
+        answer, _ = await asked(delegate_of(provider(tmp_path, middle)), tmp_path)
+    assert answer == "It is blue."
 
 
 def test_it_works_in_its_folders_alone(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ def plan(**changes: Any) -> Plan:
         ({"routing": [{"use": ["house/small"]}]}, "routing.0.use: house has no model 'small'; it has big"),
         ({"roots": ["relative"]}, "roots.0: write an absolute path"),
         ({"budget": {"steps": 0}}, "budget.steps"),
+        ({"budget": {"seconds": float("inf")}}, "budget.seconds"),
+        ({"rots": []}, "rots: unknown field; did you mean 'roots'?"),
+        ({"allow": "think"}, "allow: write a list"),
+        ({"roots": ["/no/such/folder"]}, "roots.0: there is no such folder"),
+        ({"tenants": []}, "tenants"),
+        ({"tenants": ["../x"]}, "tenants.0"),
+        (
+            {"providers": {"x": {"url": "http://127.0.0.1", "models": {"m": {}}}}},
+            "providers.x: kind is missing; write one",
+        ),
+        ({"providers": {"A B": PLAN["providers"]["house"]}}, "providers.A B"),
+        ({"routing": [{"use": ["house"], "min_chars": 10, "max_chars": 5}]}, "routing.0: max_chars is less than min_chars"),
         ({"types": {"x": {"instructions": "", "tools": ["reed_file"]}}}, "types.x.tools.0"),
         ({"providers": {"x": {"kind": "openai", "url": "http://u:pw@127.0.0.1", "models": {"m": {}}}}}, "api_key_env"),
         (
@@ -66,14 +79,29 @@ def test_a_wrong_plan_is_told_with_its_field(tmp_path: Path, changes: dict[str, 
     assert str(file) in refused.value.message
 
 
-@pytest.mark.parametrize("content", ["[", "- a list", "\x00"])
+@pytest.mark.parametrize("content", ["[", "- a list", "\x00", "x: 2026-99-99", "a: {b: 'sk-secret'", "\tkey: 1", "x: " + "9" * 5000])
 def test_what_is_no_plan_is_told(tmp_path: Path, content: str) -> None:
     file = tmp_path / "delegation.yaml"
     file.write_text(content)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError) as refused:
         load(file)
+    assert "\n" not in refused.value.message
+    assert "sk-secret" not in refused.value.message
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load(tmp_path / "none.yaml")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="no regular file"):
+        load(tmp_path / "pipe")
+
+
+def test_a_key_in_place_of_its_name_is_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "delegation.yaml"
+    wrong = {"kind": "openai", "url": "http://127.0.0.1", "api_key_env": "sk-proj-secret", "models": {"m": {}}}
+    file.write_text(yaml.safe_dump({"providers": {"x": wrong}}))
+    with pytest.raises(ConfigurationError) as refused:
+        load(file)
+    assert "providers.x.api_key_env" in refused.value.message
+    assert "sk-proj" not in refused.value.message
 
 
 @pytest.mark.parametrize(
