@@ -53,8 +53,9 @@ class OpenSpan:
         self._span.update_name(name)
 
     def set(self, name: str, value: Value) -> None:
-        """An attribute."""
-        self._span.set_attribute(name, value)
+        """An attribute; of one that has ended nothing more is told, such as the request that began a worker."""
+        if self._span.is_recording():
+            self._span.set_attribute(name, value)
 
     def fail(self, kind: str) -> None:
         """It ended in an error of that type."""
