@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import httpx2
 import mcp_types as types
@@ -27,6 +27,8 @@ from recollect.settings import Settings
 
 API_KEY = "RECOLLECT_API_KEY"
 CONNECT_TIMEOUT_S = 10.0
+WANTED = {"delegate": "delegation.file=PATH (docs/delegation.md)", "all": "mcp.all=true"}
+"""What the server has to be set to for a profile."""
 Context = ServerRequestContext[Any]
 Paged = types.PaginatedRequestParams | None
 Part = tuple[float, float | None, str | None]
@@ -44,10 +46,26 @@ async def run(settings: Settings, *, profile: str = "memory", serve: Sequence[st
     async with httpx2.AsyncClient(timeout=timeout, trust_env=False) as http:
         path = "/mcp" if profile == "memory" else f"/{profile}/mcp"
         upstream = Upstream(settings, http, tuple(serve), path)
-        async with upstream.connected() as client:
-            server = proxy(upstream, client)
+        try:
+            async with upstream.connected() as client:
+                server = proxy(upstream, client)
+        except (MCPError, ExceptionGroup) as exc:
+            raise RecollectError(_unoffered(profile, leaf(exc))) from exc
         async with stdio_server() as (incoming, outgoing):
             await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+def leaf(exc: BaseException) -> BaseException:
+    """What went wrong within groups of tasks."""
+    if isinstance(exc, BaseExceptionGroup):
+        return leaf(cast("BaseExceptionGroup[BaseException]", exc).exceptions[0])
+    return exc
+
+
+def _unoffered(profile: str, exc: BaseException) -> str:
+    if profile in WANTED and "Not Found" in str(exc):
+        return f"the server offers no profile {profile!r}; start it with {WANTED[profile]}"
+    return f"the server does not speak MCP as it should: {exc or type(exc).__name__}"
 
 
 @dataclass(frozen=True, slots=True)

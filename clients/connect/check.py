@@ -10,6 +10,7 @@ import httpx
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
+from clients.mcp_stdio import leaf
 from recollect.errors import EngineUnavailable, RecollectError
 
 TIMEOUT_S = 90.0
@@ -23,7 +24,7 @@ async def tools_answer(command: Sequence[str]) -> str:
             tools = (await client.list_tools()).tools
             status = await client.call_tool("get_status", {})
     except (TimeoutError, OSError, RecollectError, ExceptionGroup) as exc:
-        raise EngineUnavailable(f"the MCP server did not answer: {exc}") from exc
+        raise EngineUnavailable(f"the MCP server did not answer: {leaf(exc)}") from exc
     found: dict[str, Any] = status.structured_content or {}
     ready = "ready" if found.get("ready") else f"not ready: {found.get('detail')}"
     return f"{len(tools)} tools over stdio, namespace {found.get('namespace')}; the server is {ready}"

@@ -172,3 +172,20 @@ async def test_a_server_that_cannot_start_is_one_clear_error(tmp_path: Path) -> 
     assert errors.startswith(b"error: recollect serve did not come up")
     assert b"server.host" in errors
     assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("profile", "setting"), [("delegate", b"delegation.file="), ("all", b"mcp.all=true")])
+async def test_a_profile_that_the_server_does_not_offer_is_one_clear_error(server_home: Path, profile: str, setting: bytes) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "recollect", "--home", str(server_home), "mcp", "--profile", profile),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+    )
+    output, errors = await asyncio.wait_for(process.communicate(b""), 60)
+    assert (process.returncode, output) == (1, b"")
+    assert errors.startswith(b"error: the server offers no profile")
+    assert setting in errors
+    assert len(errors.splitlines()) == 1
