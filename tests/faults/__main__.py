@@ -21,8 +21,9 @@ async def main(names: list[str]) -> None:
         if names and name not in names:
             continue
         with tempfile.TemporaryDirectory() as folder, console.status(name):
-            outcome = await scenario(Path(folder))
-        table.add_row(*_cells(outcome))
+            outcomes = await scenario(Path(folder))
+        for outcome in outcomes:
+            table.add_row(*_cells(outcome))
     console.print(table)
 
 

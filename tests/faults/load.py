@@ -23,13 +23,14 @@ PAUSE_S = 0.02
 class Load:
     """Memories, plain and streamed answers, and feedback, one after the other from each of some clients, to all of `urls` in turn."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[str], *, first: int = 0) -> None:
+        """`first`: the number of what is said first; no two loads on one server say the same."""
         self.urls = list(urls)
         self.acknowledged = Acknowledged()
         self.seen: Counter[str] = Counter()
         """What clients saw other than a good answer."""
         self.good = 0
-        self._count = itertools.count()
+        self._count = itertools.count(first)
 
     async def answers(self, more: int) -> None:
         """Until so many more good answers have come."""

@@ -27,7 +27,8 @@ from tests.api.process import ServerProcess, started
 from tests.faults.load import Load
 from tests.faults.upstream import Manner, Upstream
 
-ENOUGH = 24
+ENOUGH = 12
+"""Good answers before, after, and troubles while something is wrong."""
 QUIET = ("embedder.kind=none", "agents.prompts=compact")
 
 
@@ -79,7 +80,7 @@ def _free_port() -> int:
         return found.getsockname()[1]
 
 
-async def engine_killed(folder: Path) -> Outcome:
+async def engine_killed(folder: Path) -> list[Outcome]:
     """The upstream's process is killed amid answers, and started again."""
     port = _free_port()
     async with AsyncExitStack() as stack:
@@ -92,10 +93,10 @@ async def engine_killed(folder: Path) -> Outcome:
             await load.troubles(ENOUGH)
             async with _upstream_process(port):
                 await load.answers(ENOUGH)
-        return await _outcome("engine killed", "kill -9 of the upstream, started again", load, server.url, server.home)
+        return [await _outcome("engine killed", "kill -9 of the upstream, started again", load, server.url, server.home)]
 
 
-async def vllm_killed(folder: Path) -> Outcome:
+async def vllm_killed(folder: Path) -> list[Outcome]:
     """The core of vLLM, a child of the server, is killed amid answers; the server starts it again by itself."""
     async with started(folder / "home", *QUIET, "engine.kind=vllm", "engine.max_model_len=2048") as server:
         load = Load([server.url])
@@ -108,28 +109,36 @@ async def vllm_killed(folder: Path) -> Outcome:
             await server.ready()
             await load.answers(ENOUGH)
         done = "kill -9 of vLLM's core; the server starts it again"
-        return await _outcome("engine killed", done, load, server.url, server.home, repeats=False)
+        return [await _outcome("engine killed", done, load, server.url, server.home, repeats=False)]
 
 
-def lying(manner: Manner, fault: str, done: str) -> Callable[[Path], Awaitable[Outcome]]:
-    """The upstream answers in a wrong manner for a while."""
+LIES: tuple[tuple[Manner, str, str], ...] = (
+    ("slow", "engine slow", "it takes longer than engine.request_timeout_s"),
+    ("truncated", "engine lies: cut off", "answers and streams end in the middle"),
+    ("not json", "engine lies: no JSON", "half of a JSON text"),
+    ("wrong json", "engine lies: other JSON", "JSON of another form, with the right status"),
+    ("nothing", "engine lies: nothing", "an empty body, with the right status"),
+    ("failing", "engine fails", "it answers 500"),
+)
 
-    async def scenario(folder: Path) -> Outcome:
-        upstream = Upstream()
-        async with listening(upstream.app) as url, started(folder / "home", *at(url)) as server:
-            load = Load([server.url])
+
+async def engine_lies(folder: Path) -> list[Outcome]:
+    """The upstream answers in a wrong manner for a while, in one after the other."""
+    upstream, outcomes = Upstream(), list[Outcome]()
+    async with listening(upstream.app) as url, started(folder / "home", *at(url)) as server:
+        for number, (manner, fault, done) in enumerate(LIES):
+            load = Load([server.url], first=number * 100_000)
             async with load.running():
                 await load.answers(ENOUGH)
                 upstream.manner = manner
                 await load.troubles(ENOUGH // 2)
                 upstream.manner = "well"
                 await load.answers(ENOUGH)
-            return await _outcome(fault, done, load, server.url, server.home)
+            outcomes.append(await _outcome(fault, done, load, server.url, server.home))
+    return outcomes
 
-    return scenario
 
-
-async def embedder_down(folder: Path) -> Outcome:
+async def embedder_down(folder: Path) -> list[Outcome]:
     """The embeddings endpoint fails for a while."""
     upstream = Upstream()
     async with listening(upstream.app) as url:
@@ -142,10 +151,10 @@ async def embedder_down(folder: Path) -> Outcome:
                 await load.troubles(ENOUGH // 2)
                 upstream.embeds = True
                 await load.answers(ENOUGH)
-            return await _outcome("embedder down", "the embeddings endpoint answers 500 for a while", load, server.url, server.home)
+            return [await _outcome("embedder down", "the embeddings endpoint answers 500 for a while", load, server.url, server.home)]
 
 
-async def disk_full(folder: Path) -> Outcome:
+async def disk_full(folder: Path) -> list[Outcome]:
     """No file can grow for a while, as on a full disk."""
     upstream = Upstream()
     async with listening(upstream.app) as url, started(folder / "home", *at(url)) as server:
@@ -158,10 +167,10 @@ async def disk_full(folder: Path) -> Outcome:
             await load.troubles(ENOUGH)
             resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
             await load.answers(ENOUGH)
-        return await _outcome("disk full", "no file may grow (RLIMIT_FSIZE) for a while", load, server.url, server.home)
+        return [await _outcome("disk full", "no file may grow (RLIMIT_FSIZE) for a while", load, server.url, server.home)]
 
 
-async def clock_jumps(folder: Path) -> Outcome:
+async def clock_jumps(folder: Path) -> list[Outcome]:
     """The wall clock jumps a day ahead and a day back, in the server's own process."""
     async with live(folder / "home", ScriptedEngine(piece_tokens=16)) as served:
         url = str(served.http.base_url).rstrip("/")
@@ -172,10 +181,10 @@ async def clock_jumps(folder: Path) -> Outcome:
                 with time_machine.travel(datetime.now(UTC) + timedelta(days=days), tick=True):
                     await load.answers(ENOUGH)
             await load.answers(ENOUGH)
-        return await _outcome("clock jump", "a day ahead, a day back, and right again", load, url, served.home)
+        return [await _outcome("clock jump", "a day ahead, a day back, and right again", load, url, served.home)]
 
 
-async def ended_under_load(folder: Path) -> Outcome:
+async def ended_under_load(folder: Path) -> list[Outcome]:
     """SIGTERM amid answers; the server is started again."""
     upstream = Upstream()
     async with listening(upstream.app) as url:
@@ -188,10 +197,10 @@ async def ended_under_load(folder: Path) -> Outcome:
             status = await server.end(signal.SIGTERM)
         assert status == 0, server.log()
         async with started(folder / "home", *at(url)) as again:
-            return await _outcome("SIGTERM under load", "the server is asked to end, and started again", load, again.url, again.home)
+            return [await _outcome("SIGTERM under load", "the server is asked to end, and started again", load, again.url, again.home)]
 
 
-async def two_servers(folder: Path) -> Outcome:
+async def two_servers(folder: Path) -> list[Outcome]:
     """Two servers on one store, of which one is killed."""
     upstream = Upstream()
     shared = f"memory.uri={folder / 'shared'}"
@@ -209,19 +218,15 @@ async def two_servers(folder: Path) -> Outcome:
             await load.answers(ENOUGH)
         assert second.process is not None
         await second.process.wait()
-        return await _outcome(
+        found = await _outcome(
             "two servers on one store", "both write the same users, kill -9 of one", load, first.url, first.home, second.home
         )
+        return [found]
 
 
-SCENARIOS: dict[str, Callable[[Path], Awaitable[Outcome]]] = {
+SCENARIOS: dict[str, Callable[[Path], Awaitable[list[Outcome]]]] = {
     "engine killed": engine_killed,
-    "slow": lying("slow", "engine slow", "it takes longer than engine.request_timeout_s"),
-    "truncated": lying("truncated", "engine lies: cut off", "answers and streams end in the middle"),
-    "not json": lying("not json", "engine lies: no JSON", "half of a JSON text"),
-    "wrong json": lying("wrong json", "engine lies: other JSON", "JSON of another form, with the right status"),
-    "nothing": lying("nothing", "engine lies: nothing", "an empty body, with the right status"),
-    "failing": lying("failing", "engine fails", "it answers 500"),
+    "engine lies": engine_lies,
     "embedder down": embedder_down,
     "disk full": disk_full,
     "clock jump": clock_jumps,
