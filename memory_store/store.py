@@ -24,7 +24,7 @@ from memory_store.query import check_range, check_reach, prepared, vectors_of
 from memory_store.tables import Limits, OpenTables
 from memory_store.writer import Writer
 from recollect.audit import AuditOptions, StoreAudit, Tell, untold
-from recollect.errors import ConfigurationError, EmbedderError, RecollectError
+from recollect.errors import ConfigurationError, EmbedderError, InvalidRequest, RecollectError
 from recollect.memory import (
     Applied,
     Filters,
@@ -256,12 +256,12 @@ class LanceMemoryStore:
         """Make the vectors of a namespace anew with the embedder in use, in the background, if another one made them.
 
         Memories are found by their words meanwhile; what a process that ends leaves undone is gone on with when the namespace
-        is next opened. Returns how many memories have no vector yet. Raises ConfigurationError without an embedder.
+        is next opened. Returns how many memories have no vector yet. Raises InvalidRequest without an embedder.
         """
         from memory_store import disk, space
 
         if self._tables.embedder is None:
-            raise ConfigurationError("there is no embedder to make vectors with; set embedder.kind", param="embedder.kind")
+            raise InvalidRequest("there is no embedder to make vectors with; set embedder.kind", param="embedder.kind")
         opened = await self._tables.get(namespace)
         if not await asyncio.to_thread(disk.exists, opened.table.location):
             return 0

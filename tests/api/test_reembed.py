@@ -51,3 +51,9 @@ async def test_without_an_embedder_it_is_refused(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         refused = await served.http.post("/v1/memories/reembed", json={})
         assert refused.json()["error"]["param"] == "embedder.kind"
+
+
+async def test_without_an_embedder_there_is_nothing_to_make_them_with(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        refused = await served.http.post("/v1/memories/reembed", json={"namespace": "5"})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "embedder.kind")
