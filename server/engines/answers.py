@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
+from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
@@ -23,7 +24,7 @@ def whole(body: Json, *, exact: bool, n: int, told: bool = False) -> list[Chunk]
 
     `told`: keep the log-probabilities in OpenAI's form too.
     """
-    with _understood():
+    with UNDERSTOOD:
         choices = sorted(body.get("choices") or (), key=lambda choice: choice["index"])
         if not choices or (exact and len(choices) != n):
             raise EngineError(f"{n} choices were asked for, the engine answered {len(choices)}")
@@ -49,14 +50,14 @@ async def pieces(events: AsyncGenerator[Json], *, exact: bool, n: int, told: boo
     usage: Usage | None = None
     async with aclosing(events):
         async for event in events:
-            with _understood():
+            with UNDERSTOOD:
                 usage = _usage(event) or usage
                 choices: list[Json] = list(event.get("choices") or ())
             for choice in choices:
                 if last is not None:
                     yield last
                     last = None
-                with _understood():
+                with UNDERSTOOD:
                     delta: Json | None = choice.get("delta")
                     opening = delta is not None and "role" in delta and not choice.get("token_ids")
                     known = numbers.setdefault(choice["index"], CallNumbers())
@@ -78,13 +79,20 @@ async def pieces(events: AsyncGenerator[Json], *, exact: bool, n: int, told: boo
     yield replace(last, usage=usage)
 
 
-@contextmanager
-def _understood() -> Generator[None]:
-    """JSON of another form than OpenAI's is the engine's error, told without what it holds."""
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
-        raise EngineError(f"the engine answered JSON of another form than OpenAI's API has ({type(exc).__name__})") from exc
+class _Understood:
+    """JSON of another form than OpenAI's is the engine's error, told without what it holds. A class: it is entered for every chunk."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
+        if isinstance(exc, AttributeError | IndexError | KeyError | TypeError | ValueError):
+            raise EngineError(f"the engine answered JSON of another form than OpenAI's API has ({type(exc).__name__})") from exc
+
+
+UNDERSTOOD = _Understood()
 
 
 def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool, told: bool, numbers: CallNumbers | None = None) -> Chunk:

@@ -31,7 +31,7 @@ FORM_BYTES = 64 * 2**10
 UPLOADS = "/v1/files"
 _NAMESPACED = re.compile(r"/ns/(?P<namespace>.+?)(?P<path>/(?:v1(?:/.*)?|(?:(?:documents|delegate|all)/)?mcp/?))")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 _LOCAL_HOST = re.compile(r"(?:127(?:\.\d{1,3}){3}|localhost|\[::1\])(?::\d+)?", re.I)
 
 
@@ -113,9 +113,9 @@ def _foreign(headers: Headers, path: str) -> JSONResponse | None:
         message = "this server has no keys and answers requests to 127.0.0.1, localhost and [::1] alone"
         return JSONResponse(shaped(error_body(message, "invalid_request_error", "Host", "foreign_host"), path), 421)
     # A proxy in front lets in whom it likes, under whatever Host: what it says of whom it speaks for gives it away.
-    if (told := next((name for name in _FORWARDED if name in headers), None)) is not None:
+    if (told := next((name for name, _ in headers.raw if name in _FORWARDED), None)) is not None:
         message = "this server has no keys and answers nobody through a proxy; make one: recollect keys create NAME"
-        return JSONResponse(shaped(error_body(message, "invalid_request_error", told, "proxied_without_keys"), path), 403)
+        return JSONResponse(shaped(error_body(message, "invalid_request_error", told.decode(), "proxied_without_keys"), path), 403)
     # Or it sends a form, which no browser asks the server about first: its Origin gives it away.
     if (origin := headers.get("origin")) is not None and not _LOCAL_HOST.fullmatch(urlsplit(origin).netloc):
         message = "this server has no keys and answers no pages of other sites; make one: recollect keys create NAME"

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,6 +19,7 @@ from recollect.log_files import replacing
 from recollect.model import Frozen
 
 logger = logging.getLogger(__name__)
+DAY_S = 86_400
 SAVE_EVERY_S = 5.0
 KEEP_DAYS = 400
 
@@ -148,4 +151,10 @@ def _read(file: Path) -> list[Used]:
 
 
 def _today() -> str:
-    return datetime.now(UTC).date().isoformat()
+    return _day(int(time.time() // DAY_S))
+
+
+@lru_cache(maxsize=2)
+def _day(number: int) -> str:
+    """Asked several times a request, and the same all day."""
+    return datetime.fromtimestamp(number * DAY_S, UTC).date().isoformat()
