@@ -16,7 +16,7 @@ LIMIT_S = 900
 async def test_ten_thousand_requests_find_no_defect(place: Place) -> None:
     out = await place.run(
         *(CLIENTS / "bin" / "schemathesis", "run", f"{place.url}/openapi.json"),
-        *("--max-examples", "60", "--phases", "coverage,fuzzing", "--seed", "7", "--continue-on-failure"),
+        *("--max-examples", "300", "--phases", "coverage,fuzzing", "--seed", "7", "--continue-on-failure"),
         *("--checks", "not_a_server_error", "--request-timeout", "30", "--warnings", "off"),
         timeout_s=LIMIT_S,
     )
