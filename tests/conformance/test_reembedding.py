@@ -70,7 +70,7 @@ async def test_without_an_embedder_there_is_nothing_to_make_vectors_with(tmp_pat
     await _filled(tmp_path)
     store = LanceMemoryStore(tmp_path, None)
     try:
-        with pytest.raises(ConfigurationError, match=r"embedder\.kind"):
+        with pytest.raises(InvalidRequest, match=r"embedder\.kind"):
             await store.reembed(NS)
     finally:
         await store.close()
