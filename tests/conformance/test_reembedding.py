@@ -10,7 +10,7 @@ import pytest
 from memory_store import fill
 from memory_store.embedders.hash import HashEmbedder
 from memory_store.store import LanceMemoryStore
-from recollect.errors import ConfigurationError
+from recollect.errors import ConfigurationError, InvalidRequest
 from recollect.memory import MemoryWrite, Namespace
 
 NS = Namespace.parse("user/42")
