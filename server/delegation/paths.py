@@ -69,7 +69,7 @@ class Roots:
         return found
 
     def shown(self, path: Path) -> str:
-        """How a path is told: relative to its folder, with that one's number if there are several."""
+        """How a path is told: relative to the allowed folder if there is one, else whole."""
         for folder in self.folders:
             if _within(path, folder):
                 inner = path.relative_to(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
@@ -16,7 +16,6 @@ from recollect.model import Frozen
 from recollect.settings import http_url, yaml_fault
 
 Call = Literal["think", "see", "agent_task", "spawn_agent"]
-CALLS: tuple[Call, ...] = get_args(Call)
 Effort = Literal["low", "medium", "high"]
 WorkerTool = Literal["search_memories", "add_memory", "list_files", "read_file", "search_files"]
 AbsoluteFolder = Annotated[Path, AfterValidator(lambda path: _absolute(path))]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from recollect.errors import EngineUnavailable, InvalidRequest
+from recollect.errors import EngineUnavailable, InvalidRequest, RecollectError
 from server.delegation.plan import Call, CodexProvider, Effort, ModelConfig, OwnProvider, Plan, Rule
 
 REST_S = 30.0
@@ -67,6 +67,11 @@ class Router:
     def failed(self, target: Target) -> None:
         """It could not answer: pass it over for a while."""
         self._down[target] = self.now() + REST_S
+
+    def gave_up(self, target: Target, exc: RecollectError) -> None:
+        """It gave no answer. A wrong request is of this task alone, such as one that is too long for it."""
+        if not isinstance(exc, InvalidRequest):
+            self.failed(target)
 
     def answered(self, target: Target) -> None:
         """It is well."""

@@ -51,21 +51,17 @@ class Delegation:
         self._providers = Providers(plan)
         self._router = Router(plan)
         self._delegates = Delegates(plan, self._providers, chat, engine, alias, self._audit, self._roots)
-        self._workers = Workers(home / "workers", plan.workers, self._do)
+        self.workers = Workers(home / "workers", plan.workers, self._do)
+        """For what is no call of a client: forgetting, and the server's end."""
 
     @property
     def version(self) -> str:
         """sha256 of the plan."""
         return config_hash("delegation", self.plan.model_dump(mode="json"), {})
 
-    @property
-    def workers(self) -> Workers:
-        """For what is no call of a client: forgetting, and the server's end."""
-        return self._workers
-
     async def close(self) -> None:
         """Interrupt what works, and let go of the connections."""
-        await self._workers.close()
+        await self.workers.close()
         await self._providers.close()
 
     def admit(self, tenant: str) -> None:
@@ -117,31 +113,31 @@ class Delegation:
                 folder=folder,
             )
             entry["worker_id"] = worker.id
-            return await self._workers.spawn(worker, task)
+            return await self.workers.spawn(worker, task)
 
     async def send(self, asker: Identity, worker_id: str, text: str) -> Worker:
         """Give a worker something to do. Raises Forbidden, NotFound, Conflict, TooManyRequests."""
         async with self._audited(asker, "send_agent_input", "spawn_agent", len(text)) as entry:
-            worker = await self._workers.send(asker.namespace, worker_id, text, asker.key_id)
+            worker = await self.workers.send(asker.namespace, worker_id, text, asker.key_id)
             entry["worker_id"] = worker.id
             return worker
 
     async def wait(self, asker: Identity, worker_id: str, seconds: float) -> Worker:
         """How a worker is, when it has ended or the time has passed. Raises Forbidden, NotFound."""
         async with self._audited(asker, "wait_agent", None) as entry:
-            worker = await self._workers.wait(asker.namespace, worker_id, seconds)
+            worker = await self.workers.wait(asker.namespace, worker_id, seconds)
             entry["worker_id"] = worker.id
             return worker
 
     async def listed(self, asker: Identity) -> Sequence[Worker]:
         """The workers of the asker's namespace. Raises Forbidden."""
         async with self._audited(asker, "list_agents", None):
-            return await self._workers.list(asker.namespace)
+            return await self.workers.list(asker.namespace)
 
     async def close_worker(self, asker: Identity, worker_id: str) -> Worker:
         """Stop a worker for good. Raises Forbidden, NotFound."""
         async with self._audited(asker, "close_agent", None) as entry:
-            worker = await self._workers.close_one(asker.namespace, worker_id)
+            worker = await self.workers.close_one(asker.namespace, worker_id)
             entry["worker_id"] = worker.id
             return worker
 
@@ -164,8 +160,7 @@ class Delegation:
                 entry["trajectory_id"] = exchange.trajectory_id
                 answer = await whole_within(exchange, max(0.0, deadline - time.monotonic()), target)
             except (EngineError, NotFound, InvalidRequest) as exc:
-                if not isinstance(exc, InvalidRequest):  # of this task alone, such as one that is too long for it
-                    self._router.failed(target)
+                self._router.gave_up(target, exc)
                 failed[str(target)] = exc.message
                 continue
             self._router.answered(target)

@@ -46,8 +46,7 @@ class WorkerTask:
             try:
                 answer = await self._attempt(target, deadline - asyncio.get_running_loop().time())
             except (EngineError, NotFound, InvalidRequest) as exc:
-                if not isinstance(exc, InvalidRequest):  # of this task alone, such as one that is too long for it
-                    self._router.failed(target)
+                self._router.gave_up(target, exc)
                 self._failed[str(target)] = exc.message
                 continue
             self._router.answered(target)

@@ -26,9 +26,11 @@ class Bench:
         self.root = root / "workers"
         self.workers = Workers(self.root, Limits(running=running), self._work)
         self.begun = 0
+        self.working = asyncio.Event()
 
     async def _work(self, worker: Worker, change: Change) -> None:
         self.begun += 1
+        self.working.set()
         await self.go.wait()
         await change({"answer": " ".join(message.content for message in worker.messages if message.role == "user")})
 
@@ -68,7 +70,10 @@ async def test_no_more_work_at_once_than_may(tmp_path: Path) -> None:
     bench = Bench(tmp_path, running=2)
     found = await asyncio.gather(*(bench.made("go") for _ in range(6)), return_exceptions=True)
     assert sum(isinstance(one, TooManyRequests) for one in found) == 4
-    await asyncio.sleep(0.05)
+    bench.go.set()
+    for one in found:
+        if isinstance(one, str):
+            await bench.ended(one)
     assert bench.begun == 2
 
 
@@ -92,9 +97,13 @@ async def test_a_write_in_flight_does_not_bring_back_what_was_forgotten(tmp_path
     bench.go.set()
     save = bench.workers._files.save  # pyright: ignore[reportPrivateUsage]
 
+    writing: list[str] = []
+
     def slow(worker: Worker) -> None:
+        writing.append(worker.state)
         time.sleep(0.1)
         save(worker)
+        writing.pop()
 
     worker_id = await bench.made("the canary 7731")
     monkeypatch.setattr(bench.workers._files, "save", slow)  # pyright: ignore[reportPrivateUsage]
@@ -103,8 +112,7 @@ async def test_a_write_in_flight_does_not_bring_back_what_was_forgotten(tmp_path
     else:
         await bench.workers.interrupt("local", HERE)
         await bench.workers.forget("local", None, set(), {"the canary 7731"})
-    await asyncio.sleep(0.3)
-    assert not bench.file(worker_id).exists()
+    assert (writing, bench.file(worker_id).exists()) == ([], False)
 
 
 @pytest.mark.parametrize("where", ["description", "inbox", "messages"])
@@ -134,7 +142,7 @@ async def test_a_file_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> Non
 async def test_the_servers_end_interrupts_and_a_new_one_goes_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     worker_id = await bench.made("A")
-    await asyncio.sleep(0.02)
+    await bench.working.wait()
     await bench.workers.close()
     with pytest.raises(EngineUnavailable):
         await bench.workers.send(HERE, worker_id, "B", None)
