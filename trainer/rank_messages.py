@@ -24,8 +24,10 @@ def telling() -> Generator[None]:
     try:
         yield
     finally:
-        tell(END)
-        alone()
+        if _followers is not None:
+            tell(END)
+            alone()
+            _leave()
 
 
 def tell(call: str, **named: Any) -> None:
@@ -45,6 +47,7 @@ def told() -> Generator[tuple[str, dict[str, Any]]]:
     group = _group()
     while (message := _broadcast([None], group)[0])[0] != END:
         yield message
+    _leave()
 
 
 def _group() -> ProcessGroup:
@@ -55,6 +58,13 @@ def _group() -> ProcessGroup:
 
     PartialState(cpu=not torch.cuda.is_available())
     return cast("ProcessGroup", dist.new_group(backend="gloo", timeout=PATIENCE))
+
+
+def _leave() -> None:
+    """End the threads that carry messages: a process that goes with them running is aborted now and then, though its work is done."""
+    import torch.distributed as dist
+
+    dist.destroy_process_group()
 
 
 def _broadcast(message: list[Any], group: ProcessGroup) -> list[Any]:
