@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from recollect.errors import ConfigurationError
 from recollect.settings import parse
+from tests.api.conftest import until
 from tests.unit.trainer.judge_stub import JudgeStub
 from trainer.rewards.judge import Judge, JudgeSettings, Verdict, opened_judge
 from trainer.rewards.judge_prompt import asked, read
@@ -135,7 +136,8 @@ async def test_siblings_with_the_same_answer_share_one_call_and_few_are_in_fligh
         assert judge is not None
         stub.answering.clear()
         waiting = [asyncio.create_task(judge.verdict("?", ["a"], answer)) for answer in ["a", "b", "c", "d"] * 5]
-        await asyncio.sleep(0.2)
+        await until(lambda: len(stub.bodies) == 2)
+        await asyncio.sleep(0.2)  # a third would have come
         assert len(stub.bodies) == 2
         stub.answering.set()
         assert {(await one).score for one in waiting} == {1.0}
