@@ -27,7 +27,8 @@ def running_engine(settings: Settings, urls: Sequence[str]) -> Engine:
     """A client of the engine, or of several as one. Raises ConfigurationError if no server runs on the home and no URL is given."""
     path, rank = Path(settings.engine.model_path), settings.engine.max_lora_rank
     model = path if path.is_dir() else None
-    engines = [VllmEngine(url, max_lora_rank=rank, model_path=model) for url in urls or _of_server(settings.home)]
+    # what is served goes first: nobody waits for a rollout
+    engines = [VllmEngine(url, max_lora_rank=rank, model_path=model, behind=True) for url in urls or _of_server(settings.home)]
     return engines[0] if len(engines) == 1 else EnginePool(engines)
 
 

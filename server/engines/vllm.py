@@ -38,7 +38,8 @@ class VllmEngine:
     """A vLLM server at `url`.
 
     `base` is the name it serves its base model by; empty: learnt from the server. `model_path`: where the base model's
-    files lie, if they are at hand; adapters are then checked against its shapes, which vLLM does not do by itself.
+    files lie, if they are at hand; adapters are then checked against its shapes, which vLLM does not do by itself. `behind`:
+    what is asked waits behind what others ask, where the server was started with `--scheduling-policy priority`.
     """
 
     exact = True
@@ -53,12 +54,14 @@ class VllmEngine:
         timeout_s: float = 600.0,
         max_lora_rank: int = 16,
         model_path: Path | None = None,
+        behind: bool = False,
     ) -> None:
         self._connection = Connection(url, api_key=api_key, timeout_s=timeout_s)
         self._base = base
         self._window: int | None = None
         self._max_lora_rank = max_lora_rank
         self._model_path = model_path
+        self._order = {"priority": 1} if behind else {}
         self._in_flight = 0
         self._search: asyncio.Task[None] | None = None
         self._heard_at = time.monotonic()
@@ -270,6 +273,7 @@ class VllmEngine:
             self._heard_at = time.monotonic()
         self._in_flight += 1
         told = sampling.top_logprobs is not None
+        body = {**body, **self._order}
         try:
             if not stream:
                 for chunk in whole(await self._connection.post_json(path, body), exact=True, n=sampling.n, told=told):

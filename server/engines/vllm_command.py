@@ -81,6 +81,8 @@ def command(settings: EngineSettings, port: int) -> list[str]:
         "--load-format": "safetensors",
         "--generation-config": "vllm",
         "--logprobs-mode": "processed_logprobs",
+        # Requests in the order of their arrival, but a trainer's behind those that are served.
+        "--scheduling-policy": "priority",
         "--max-lora-rank": str(next(rank for rank in RANKS if rank >= settings.max_lora_rank)),
         "--max-loras": str(settings.max_loras),
         # Adapters that are registered but not in use stay in memory: reading them again from a folder that is gone is fatal.

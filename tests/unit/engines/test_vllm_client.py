@@ -94,6 +94,14 @@ async def test_a_schema_goes_out_in_the_field_that_openai_has_for_it(client: Vll
     }
 
 
+async def test_only_what_goes_behind_others_says_so(client: VllmEngine, stub: Stub) -> None:
+    behind = VllmEngine(stub.url, behind=True)
+    await complete(client)
+    await complete(behind)
+    await behind.close()
+    assert [body.get("priority") for path, body in stub.bodies if path == "/v1/completions"] == [None, 1]
+
+
 async def test_without_max_tokens_a_completion_may_fill_the_window(client: VllmEngine, stub: Stub) -> None:
     await complete(client)
     assert stub.bodies[0][1]["max_tokens"] == 64 - len(PROMPT)
