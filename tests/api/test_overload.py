@@ -21,8 +21,8 @@ from server.engines.scripted import ScriptedEngine, Trouble
 from server.identity import Identity
 from server.service import ChatRequest
 from tests.api.conftest import Served, serving, until
+from tests.api.delegating import delegating
 from tests.api.live import listening
-from tests.api.test_delegate import delegating
 from tests.api.test_mcp import call, connected, refusal
 
 ASKED: dict[str, Any] = {"model": "memory", "messages": [{"role": "user", "content": "a question"}]}

@@ -17,10 +17,10 @@ from recollect.errors import EngineUnavailable
 from server.engines.scripted import ScriptedCall, ScriptedEngine, Trouble
 from server.engines.upstream import OpenAIUpstream
 from tests.api.conftest import Served, serving, until
+from tests.api.delegating import delegating
 from tests.api.live import listening
 from tests.api.otlp import receiving
 from tests.api.process import started, upstream
-from tests.api.test_delegate import delegating
 
 CANARY = "zebrafinch"
 WARNING = "what was spent could not be written"
