@@ -135,6 +135,10 @@ class Trajectory(Record):
     """The first message holds instructions of this request alone, which one that follows it does not take over."""
     answer: str = ""
     answer_calls: list[ToolCall] = Field(default_factory=list[ToolCall], exclude_if=lambda value: not value)
+    finish_reason: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Why the answer ended, as the engine said it."""
+    asked: dict[str, Any] = Field(default_factory=dict[str, Any], exclude_if=lambda value: not value)
+    """What an answer of `/v1/responses` repeats of its request, so that it can be retrieved; with `store` false it cannot."""
     created_at: datetime = Field(default_factory=now)
     memory_seq_before: dict[str, int] = Field(default_factory=dict[str, int])
     memory_seq_after: dict[str, int] | None = None

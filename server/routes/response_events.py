@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import Any
 
 from pydantic_core import to_json
 
 from recollect.tools import ToolCall
-from recollect.trajectory import Usage
 from server.agents.base import StreamEvent
 from server.engines.base import CallPiece
 from server.routes.errors import body_of
+from server.routes.response_items import Asked, Json, call_item, ended, failed, item_id, output_of, response_of, text_item, text_part
 from server.routes.said import Said, extension, whole
-from server.routes.wire_responses import Offered
-from server.service import RESPONSE_PREFIX, Exchange
-
-Json = dict[str, Any]
+from server.service import Exchange
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What of the request comes back in the response. `names`: how the client calls the tools that the model was offered."""
-
-    echo: Json
-    names: Mapping[str, Offered]
-
-
-async def response(exchange: Exchange, asked: Asked, *, created: int) -> Json:
+async def response(exchange: Exchange, asked: Asked) -> Json:
     """The whole answer. Raises what the exchange raises."""
     said = (await whole(exchange)).get(0, Said())
-    output = [_text_item(exchange, 0, said.text, said.told)] if said.text or not said.calls else []
-    output += [_call_item(exchange, asked, len(output) + index, call) for index, call in enumerate(said.calls)]
-    return _ended(exchange, asked, created, output, said.finish_reason)
+    output = output_of(exchange.trajectory_id, asked.names, said.text, said.told, said.calls)
+    return ended(exchange.trajectory_id, asked, output, said.finish_reason, exchange.usage, extension(exchange))
 
 
 class ResponseEvents:
     """The answer as server-sent events. Its end goes out only when everything promised is durable."""
 
-    def __init__(self, exchange: Exchange, asked: Asked, *, created: int) -> None:
+    def __init__(self, exchange: Exchange, asked: Asked) -> None:
         self._exchange = exchange
+        self._id = exchange.trajectory_id
         self._asked = asked
-        self._created = created
         self._number = -1
         self._output: list[Json] = []
         self._text: Said | None = None
@@ -53,7 +39,7 @@ class ResponseEvents:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """`event:` and `data:` lines. A failure is an `error` event and `response.failed`."""
-        begun = _response(self._exchange, self._asked, self._created, "in_progress", [])
+        begun = response_of(self._id, self._asked, "in_progress", [])
         yield self._event("response.created", response=begun)
         yield self._event("response.in_progress", response=begun)
         try:
@@ -62,18 +48,16 @@ class ResponseEvents:
         except Exception as exc:  # noqa: BLE001
             # The boundary of a stream whose status has gone out: the error can only be told as an event.
             error = body_of(exc)["error"]
-            failed = _response(self._exchange, self._asked, self._created, "failed", self._output)
-            failed["error"] = {"code": "server_error", "message": error["message"]}
             yield self._event("error", code=error["code"], message=error["message"], param=error["param"], error=error)
-            yield self._event("response.failed", response=failed)
+            yield self._event("response.failed", response=failed(self._id, self._asked, self._output, error["message"]))
             return
         if self._text is None and self._call is None and not self._output:
             for data in self._begin_text():
                 yield data
         for data in self._close():
             yield data
-        ended = _ended(self._exchange, self._asked, self._created, self._output, self._finish)
-        yield self._event("response.incomplete" if ended["status"] == "incomplete" else "response.completed", response=ended)
+        last = ended(self._id, self._asked, self._output, self._finish, self._exchange.usage, extension(self._exchange))
+        yield self._event(f"response.{last['status']}", response=last)
 
     def _told(self, event: StreamEvent) -> list[bytes]:
         self._finish = event.finish_reason or self._finish
@@ -102,8 +86,8 @@ class ResponseEvents:
 
     def _begin_text(self) -> list[bytes]:
         self._text = Said()
-        item = _text_item(self._exchange, len(self._output), None, ())
-        part = _text_part("", ())
+        item = text_item(self._item_id("msg"), None)
+        part = text_part("", ())
         return [
             self._event("response.output_item.added", output_index=len(self._output), item=item),
             self._event("response.content_part.added", **self._place(), part=part),
@@ -115,8 +99,8 @@ class ResponseEvents:
         return self._close_call(self._call) if self._call is not None else []
 
     def _close_text(self, said: Said) -> list[bytes]:
-        item = _text_item(self._exchange, len(self._output), said.text, said.told)
-        part = _text_part(said.text, said.told)
+        item = text_item(self._item_id("msg"), said.text, said.told)
+        part = text_part(said.text, said.told)
         events = [
             self._event("response.output_text.done", **self._place(), text=said.text, logprobs=list(said.told)),
             self._event("response.content_part.done", **self._place(), part=part),
@@ -142,81 +126,20 @@ class ResponseEvents:
 
     def _call_item(self, status: str) -> Json:
         assert self._call is not None
-        return _call_item(self._exchange, self._asked, len(self._output), self._call, status)
+        return call_item(self._item_id("fc"), self._asked.names, self._call, status)
 
     def _is_custom(self, call: ToolCall) -> bool:
         return call.name in self._asked.names and self._asked.names[call.name].custom
 
     def _at(self) -> Json:
-        return {"item_id": _item_id("fc", self._exchange, len(self._output)), "output_index": len(self._output)}
+        return {"item_id": self._item_id("fc"), "output_index": len(self._output)}
 
     def _place(self) -> Json:
-        return {"item_id": _item_id("msg", self._exchange, len(self._output)), "output_index": len(self._output), "content_index": 0}
+        return {"item_id": self._item_id("msg"), "output_index": len(self._output), "content_index": 0}
+
+    def _item_id(self, kind: str) -> str:
+        return item_id(kind, self._id, len(self._output))
 
     def _event(self, name: str, /, **content: Any) -> bytes:
         self._number += 1
         return f"event: {name}\ndata: ".encode() + to_json({"type": name, "sequence_number": self._number, **content}) + b"\n\n"
-
-
-def _ended(exchange: Exchange, asked: Asked, created: int, output: list[Json], finish: str | None) -> Json:
-    cut = finish == "length"
-    ended = _response(exchange, asked, created, "incomplete" if cut else "completed", output)
-    return {
-        **ended,
-        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-        "usage": _usage(exchange.usage),
-        "recollect": extension(exchange),
-    }
-
-
-def _response(exchange: Exchange, asked: Asked, created: int, status: str, output: list[Json]) -> Json:
-    head = {"id": RESPONSE_PREFIX + exchange.trajectory_id, "object": "response", "created_at": created, "status": status}
-    return {**head, "error": None, "incomplete_details": None, "output": list(output), "usage": None, **asked.echo}
-
-
-def _item_id(kind: str, exchange: Exchange, index: int) -> str:
-    return f"{kind}_{exchange.trajectory_id}_{index}"
-
-
-def _text_item(exchange: Exchange, index: int, text: str | None, told: Any) -> Json:
-    """`text` None: it is only beginning."""
-    content = [] if text is None else [_text_part(text, told)]
-    status = "in_progress" if text is None else "completed"
-    return {"id": _item_id("msg", exchange, index), "type": "message", "role": "assistant", "status": status, "content": content}
-
-
-def _text_part(text: str, told: Any) -> Json:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": [_entry(entry) for entry in told]}
-
-
-def _entry(entry: Json) -> Json:
-    return {**entry, "bytes": entry["bytes"] or []}
-
-
-def _call_item(exchange: Exchange, asked: Asked, index: int, call: ToolCall, status: str = "completed") -> Json:
-    offered = asked.names.get(call.name, Offered(call.name, None, custom=False))
-    named = {"id": _item_id("fc", exchange, index), "call_id": call.id, "name": offered.name, "status": status}
-    if offered.namespace is not None:
-        named["namespace"] = offered.namespace
-    if offered.custom:
-        return {"type": "custom_tool_call", **named, "input": _free_text(call.arguments)}
-    return {"type": "function_call", **named, "arguments": call.arguments}
-
-
-def _free_text(arguments: str) -> str:
-    """The text in a custom tool's one argument; what the model wrote instead, if it is none."""
-    try:
-        value = json.loads(arguments)["input"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return arguments
-    return value if isinstance(value, str) else arguments
-
-
-def _usage(usage: Usage) -> Json:
-    return {
-        "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-        "output_tokens": usage.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": usage.total_tokens,
-    }

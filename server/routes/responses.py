@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from server.identity import Identity, session_done, session_of
 from server.routes.answering import Events, Whole, abandoned_when_gone, begun, memory_is_off
-from server.routes.response_events import Asked, ResponseEvents, response
+from server.routes.response_events import ResponseEvents, response
+from server.routes.response_items import Asked
 from server.routes.wire import ServiceDep, identity_of
 from server.routes.wire_responses import ResponsesBody
 from server.service import ChatRequest, Earlier
@@ -24,17 +25,17 @@ async def responses(body: ResponsesBody, request: Request, service: ServiceDep) 
     metadata = body.metadata or {}
     identity = identity_of(request, metadata=metadata, safety_identifier=body.safety_identifier, user=body.user)
     before = body.previous_response_id
-    earlier = await service.chat.earlier(before, identity) if before else Earlier()
-    exchange = await begun(service, _chat_request(body, request, identity, earlier), request)
-    asked, created, headers = _asked(body), int(time.time()), body.unread()
+    earlier = await service.responses.earlier(before, identity.namespace) if before else Earlier()
+    asked, headers = _asked(body), body.unread()
+    exchange = await begun(service, _chat_request(body, request, identity, earlier, asked), request)
     async with abandoned_when_gone(exchange, request.receive):
         await exchange.begun()
         if not body.stream:
-            return Whole(exchange, await response(exchange, asked, created=created), headers)
-    return Events(exchange, ResponseEvents(exchange, asked, created=created), headers)
+            return Whole(exchange, await response(exchange, asked), headers)
+    return Events(exchange, ResponseEvents(exchange, asked), headers)
 
 
-def _chat_request(body: ResponsesBody, request: Request, identity: Identity, earlier: Earlier) -> ChatRequest:
+def _chat_request(body: ResponsesBody, request: Request, identity: Identity, earlier: Earlier, asked: Asked) -> ChatRequest:
     metadata = body.metadata or {}
     conversation = body.conversation_of(earlier.messages)
     return ChatRequest(
@@ -48,8 +49,16 @@ def _chat_request(body: ResponsesBody, request: Request, identity: Identity, ear
         attached=body.attached,
         tools=body.offered(),
         instructed=bool(body.instructions),
+        asked=_kept(asked),
         session_done=session_done(request.headers, metadata),
     )
+
+
+def _kept(asked: Asked) -> dict[str, Any]:
+    """What is logged of it: the instructions are a message, and what is not to be stored cannot be asked for."""
+    if not asked.echo["store"]:
+        return {"store": False}
+    return {name: value for name, value in asked.echo.items() if name != "instructions"}
 
 
 def _asked(body: ResponsesBody) -> Asked:
@@ -67,5 +76,6 @@ def _asked(body: ResponsesBody) -> Asked:
         "text": sent.get("text", {"format": {"type": "text"}}),
         "metadata": body.metadata or {},
         "truncation": "disabled",
+        "store": body.store is not False,
     }
     return Asked(echo, body.names())

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from recollect.tools import ToolCall
+from recollect.trajectory import Step
 from server.agents.base import StreamEvent
 from server.engines.base import add_pieces
 from server.service import Exchange
+from server.service.exchange import shown_in
+from server.service.spending import by_role
 
 
 @dataclass(slots=True)
@@ -32,9 +36,14 @@ class Said:
 
 def extension(exchange: Exchange) -> dict[str, Any]:
     """The body field `recollect` of an answer."""
-    memories = [{"id": memory.id, "score": memory.score} for memory in exchange.memories]
-    spent = {role: used.model_dump() for role, used in exchange.spent.items()}
-    return {"trajectory_id": exchange.trajectory_id, "policies": exchange.policies, "memories": memories, "spent": spent}
+    return extension_of(exchange.trajectory_id, exchange.policies, exchange.steps)
+
+
+def extension_of(trajectory_id: str, policies: Mapping[str, str], steps: Sequence[Step]) -> dict[str, Any]:
+    """The same of an answer that made these steps."""
+    memories = [{"id": memory.id, "score": memory.score} for memory in shown_in(steps)]
+    spent = {role: used.model_dump() for role, used in by_role(steps).items()}
+    return {"trajectory_id": trajectory_id, "policies": dict(sorted(policies.items())), "memories": memories, "spent": spent}
 
 
 async def whole(exchange: Exchange) -> dict[int, Said]:

@@ -111,6 +111,7 @@ class ResponsesBody(LooseBody):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     include: list[str] | None = None
+    store: bool | None = None
     text: TextOptions | None = None
     tools: Annotated[list[OfferedTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
@@ -163,11 +164,11 @@ class ResponsesBody(LooseBody):
 
     def names(self) -> dict[str, Offered]:
         """By the name that the model sees, how the client calls each tool that it runs."""
-        return {name: offered for name, offered, _ in self._own()}
+        return {name: offered for name, offered, _ in _run_by_client(self.tools or ())}
 
     def offered(self) -> Tools | None:
         """The tools that the client runs; None if there are none."""
-        tools = [tool for _, _, tool in self._own()]
+        tools = [tool for _, _, tool in _run_by_client(self.tools or ())]
         if not tools:
             return None
         chosen = self.tool_choice
@@ -182,18 +183,24 @@ class ResponsesBody(LooseBody):
         hosted = {f"tools.{tool.type}" for tool in self.tools or () if tool.type not in ("function", "custom", "namespace")}
         return self.unread_with(hosted)
 
-    def _own(self) -> list[tuple[str, Offered, Tool]]:
-        found: list[tuple[str, Offered, Tool]] = []
-        for index, tool in enumerate(self.tools or ()):
-            if tool.type == "namespace":
-                inner = tool.tools or []
-                found += [_own(each, tool.name, f"tools[{index}].tools[{i}]") for i, each in enumerate(inner) if each.type in _RUN]
-            elif tool.type in _RUN:
-                found.append(_own(tool, None, f"tools[{index}]"))
-        return found
-
 
 _RUN = ("function", "custom")
+
+
+def names_of(tools: Sequence[dict[str, Any]]) -> dict[str, Offered]:
+    """`ResponsesBody.names` of tools as a response repeats them."""
+    return {name: offered for name, offered, _ in _run_by_client([OfferedTool.model_validate(tool) for tool in tools])}
+
+
+def _run_by_client(tools: Sequence[OfferedTool]) -> list[tuple[str, Offered, Tool]]:
+    found: list[tuple[str, Offered, Tool]] = []
+    for index, tool in enumerate(tools):
+        if tool.type == "namespace":
+            inner = tool.tools or []
+            found += [_own(each, tool.name, f"tools[{index}].tools[{i}]") for i, each in enumerate(inner) if each.type in _RUN]
+        elif tool.type in _RUN:
+            found.append(_own(tool, None, f"tools[{index}]"))
+    return found
 
 
 def flat(name: str, namespace: str | None) -> str:

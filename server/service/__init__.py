@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from server.service.chat import Chat, ChatRequest, Earlier
+from server.service.chat import Chat, ChatRequest
 from server.service.exchange import Exchange
 from server.service.ids import COMPLETION_PREFIX, MESSAGE_PREFIX, RESPONSE_PREFIX
+from server.service.responses import Earlier, Responses
 from server.service.service import Part, Service, Status
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Earlier",
     "Exchange",
     "Part",
+    "Responses",
     "Service",
     "Status",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from recollect.errors import InvalidRequest, NotFound, StorageFull
 from recollect.log import LogWriter
@@ -29,7 +29,7 @@ from server.key_limits import KeyLimits
 from server.service.admission import Admission
 from server.service.exchange import Exchange
 from server.service.files import Files
-from server.service.ids import new_id, trajectory_of
+from server.service.ids import new_id
 from server.service.known import KnownTrajectories
 from server.service.no_engine import DETAIL
 from server.service.pending import PendingWrites
@@ -51,13 +51,6 @@ class Bounds(NamedTuple):
 
     max_stream_s: float
     max_tool_rounds: int
-
-
-class Earlier(NamedTuple):
-    """What was said up to the end of an earlier answer, and in which session."""
-
-    messages: tuple[Message, ...] = ()
-    session: str = ""
 
 
 class Counted(NamedTuple):
@@ -83,6 +76,8 @@ class ChatRequest:
     tools: Tools | None = None
     instructed: bool = False
     """The first message holds instructions of this request alone."""
+    asked: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """`Trajectory.asked`."""
     session_done: bool = False
     """Nothing more will be said in the session."""
 
@@ -194,6 +189,7 @@ class Chat:
             ),
             session=request.session,
             instructed=request.instructed,
+            asked=request.asked,
             seq_before=seq,
             log=self._log,
             pending=self.pending,
@@ -212,21 +208,6 @@ class Chat:
             assert exchange.task is not None
             limit = asyncio.get_running_loop().call_later(limit_s, exchange.overrun, limit_s)
             exchange.task.add_done_callback(lambda _: limit.cancel())
-
-    async def earlier(self, answer_id: str, identity: Identity) -> Earlier:
-        """What was said up to the end of an earlier answer of the same namespace, without the instructions of its request alone.
-
-        It is read from the log. Raises NotFound.
-        """
-        found = await self._known.logged(trajectory_of(answer_id), identity.namespace)
-        if found is None or found.error is not None:
-            raise NotFound(
-                f"no answer {answer_id!r} in the log of {identity.namespace}; send the whole conversation as input instead",
-                param="previous_response_id",
-                code="previous_response_not_found",
-            )
-        said = Message(role="assistant", content=found.answer, tool_calls=tuple(found.answer_calls))
-        return Earlier((*found.request[1 if found.instructed else 0 :], said), found.session)
 
     @property
     def crowded(self) -> bool:

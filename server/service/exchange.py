@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +49,7 @@ class Exchange:
         context: AgentContext,
         session: str,
         instructed: bool,
+        asked: Mapping[str, Any],
         seq_before: int | None,
         log: LogWriter,
         pending: PendingWrites,
@@ -65,6 +66,7 @@ class Exchange:
         self._context = context
         self._session = session
         self._instructed = instructed
+        self._asked = asked
         self._seq_before = seq_before
         self._log = log
         self._pending = pending
@@ -85,6 +87,7 @@ class Exchange:
         self._delivered = asyncio.Event()
         self._answers: dict[int, str] = {}
         self._calls: list[ToolCall] = []
+        self._finish: str | None = None
         self.task: asyncio.Task[None] | None = None
         self._on_end: Callable[[], None] = lambda: None
 
@@ -110,6 +113,11 @@ class Exchange:
         return self._context.recorder.usage
 
     @property
+    def steps(self) -> Sequence[Step]:
+        """What it did so far."""
+        return self._context.recorder.steps
+
+    @property
     def spent(self) -> dict[str, Spent]:
         """What its model calls cost so far, by role."""
         return by_role(self._context.recorder.steps)
@@ -117,12 +125,7 @@ class Exchange:
     @property
     def memories(self) -> list[MemoryRef]:
         """What was retrieved, each memory once, in the order in which the prompt numbers them."""
-        found: dict[str, MemoryRef] = {}
-        for step in self._context.recorder.steps:
-            if step.error is None and step.role != RERANKER:  # what it passed over was not shown
-                for memory in step.retrieved:
-                    found.setdefault(memory.id, memory)
-        return list(found.values())
+        return shown_in(self._context.recorder.steps)
 
     @property
     def failure(self) -> str | None:
@@ -234,8 +237,9 @@ class Exchange:
         async for event in self.agent.run(self._request, self._context):
             if event.text:
                 self._answers[event.index] = self._answers.get(event.index, "") + event.text
-            if event.calls and event.index == 0:
+            if event.index == 0:
                 add_pieces(self._calls, event.calls)
+                self._finish = event.finish_reason or self._finish
             self._put(event)
         if not self._first.is_set():
             raise RecollectError(f"agent {self.agent.id!r} ended without an answer")
@@ -281,6 +285,8 @@ class Exchange:
             instructed=self._instructed,
             answer=self.answer,
             answer_calls=self._calls,
+            finish_reason=self._finish,
+            asked=dict(self._asked),
             memory_seq_before={} if self._seq_before is None else {str(ctx.namespace): self._seq_before},
             steps=list(ctx.recorder.steps),
             error=error,
@@ -344,6 +350,16 @@ class Exchange:
         after = {str(namespace): await self._context.store.seq(namespace)}
         body = {"steps": [step.model_dump(mode="json") for step in steps], "memory_seq_after": after, "memory_error": error}
         await self._append("steps", body)
+
+
+def shown_in(steps: Sequence[Step]) -> list[MemoryRef]:
+    """The memories that steps retrieved and showed to a model, each once."""
+    found: dict[str, MemoryRef] = {}
+    for step in steps:
+        if step.error is None and step.role != RERANKER:  # what it passed over was not shown
+            for memory in step.retrieved:
+                found.setdefault(memory.id, memory)
+    return list(found.values())
 
 
 async def whole(exchange: Exchange) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -40,6 +41,7 @@ PLACES = {
     "forgotten": "certificates, without text",
     "workers": "conversations of workers; those that hold some of it are removed",
     "delegation": "the audit of delegated work, without text",
+    "responses": "ids of answers that may not be retrieved any more",
     "sessions": "names of sessions that are open; removed with what they are part of",
     "rerankers": "weights; samples that wait for an update are dropped, and with a tenant all of it goes",
     "embedders": "models",
@@ -280,7 +282,7 @@ def _all(_: MemoryRecord) -> bool:
 
 def _says(trajectory: Trajectory, texts: set[str]) -> bool:
     """Whether one of the texts is a message or the answer of a trajectory, or, if it is long enough to be no chance, in one."""
-    said = {message.content for message in trajectory.request} | {trajectory.answer}
+    said = {message.content for message in trajectory.request} | {trajectory.answer, *texts_in(json.dumps(trajectory.asked))}
     said |= {text for step in trajectory.steps for text in (step.text, *(m.content for m in step.messages or ()))}
     messages = [*trajectory.request, *(message for step in trajectory.steps for message in step.messages or ())]
     calls = [*trajectory.answer_calls, *(call for one in (*messages, *trajectory.steps) for call in one.tool_calls)]

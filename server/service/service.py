@@ -46,6 +46,7 @@ from server.service.no_engine import NoEngine
 from server.service.opening import StoreOpener
 from server.service.readings import Readings
 from server.service.reflect import Reflecting
+from server.service.responses import Responses
 from server.service.sessions import OpenSession, Sessions
 from server.service.spending import Budget, Spending
 from server.service.store import OpeningStore
@@ -87,7 +88,7 @@ class Status(Frozen):
 
 
 class Service:
-    """The use cases, by resource: `chat`, `memories`, `files`, `readings`, `feedback`, `reflecting`, `adapters`.
+    """The use cases, by resource: `chat`, `responses`, `memories`, `files`, `readings`, `feedback`, `reflecting`, `adapters`.
 
     Between `start` and `close` it serves.
     """
@@ -169,6 +170,7 @@ class Service:
             bounds=Bounds(settings.server.max_stream_s, settings.agents.max_tool_rounds),
         )
         self.readings = Readings(self.chat, known)
+        self.responses = Responses(self.home / "responses", known)
         self.delegation = self._delegation(settings)
         self.workers = self.delegation.workers if self.delegation else Workers(self.home / "workers", Limits(), _no_work)
         self.reflecting = Reflecting(self._models, self.engine, self._store, self._log, self.adapters, known, self.spending)

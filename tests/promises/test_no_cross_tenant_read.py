@@ -46,6 +46,9 @@ async def _settle(served: Served, tenant: _Tenant) -> None:
         asked = {"model": "memory", "messages": [{"role": "user", "content": f"Mine is {tenant.canary}."}]}
         answered = await served.http.post("/v1/chat/completions", headers=tenant.headers | {"x-memory-scope": namespace}, json=asked)
         tenant.trajectories.append(answered.json()["recollect"]["trajectory_id"])
+        asked = {"model": "memory", "input": f"Mine is {tenant.canary}."}
+        answered = await served.http.post("/v1/responses", headers=tenant.headers | {"x-memory-scope": namespace}, json=asked)
+        tenant.trajectories.append(answered.json()["recollect"]["trajectory_id"])
     text = {"file": ("a.txt", f"In it stands {tenant.canary}.".encode(), "text/plain")}
     kept = await served.http.post("/v1/files", headers=tenant.headers, files=text, data={"purpose": "user_data"})
     tenant.files.append(kept.json()["id"])
@@ -86,6 +89,9 @@ async def _ask(served: Served, rng: random.Random, caller: _Tenant, victim: _Ten
         ("POST", "/v1/messages", {"model": "memory", "max_tokens": 99, "messages": said, "metadata": {"user_id": victim.name}}),
         ("POST", "/v1/responses", {"model": "memory", "input": said, **claimed}),
         ("POST", "/v1/responses", {"model": "memory", "input": said, "previous_response_id": f"resp_{trajectory}", **claimed}),
+        ("GET", f"/v1/responses/resp_{trajectory}", None),
+        ("GET", f"/v1/responses/resp_{trajectory}/input_items", None),
+        ("DELETE", f"/v1/responses/resp_{trajectory}", None),
         ("POST", "/v1/embeddings", {"model": "default", "input": "secret"}),
         ("POST", "/v1/feedback", {"id": trajectory, "correction": "gone"}),
         ("GET", "/v1/files", None),
