@@ -87,6 +87,8 @@ class EngineSettings(Frozen):
     """More arguments of vLLM's server, as they are."""
     tool_call_parser: str = ""
     """How the model writes tool calls, as vLLM names it (hermes, llama3_json, qwen3_coder, ...); empty: it is not asked to by itself."""
+    reasoning_parser: str = ""
+    """How the model writes what it thinks, as vLLM names it (qwen3, deepseek_r1, ...); empty: it is not told apart from the answer."""
     vision: bool = False
     """Whether the model takes images."""
     start_timeout_s: float = 600.0

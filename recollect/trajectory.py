@@ -79,8 +79,10 @@ class Step(Record):
     """Decoded under a schema or a bias: `logprobs` are renormalised over what it allowed, and are not the policy's own."""
     messages: list[Message] = Field(default_factory=list[Message])
     text: str = ""
+    reasoning: str = Field(default="", exclude_if=lambda value: not value)
+    """What the engine read as thought in what was sampled."""
     tool_calls: list[ToolCall] = Field(default_factory=list[ToolCall], exclude_if=lambda value: not value)
-    """What the engine read as calls in what was sampled; `text` is the rest."""
+    """What it read as calls; `text` is the rest."""
     prompt_ids: list[int] | None = None
     completion_ids: list[int] | None = None
     logprobs: list[float] | None = None
@@ -135,6 +137,8 @@ class Trajectory(Record):
     """The first message holds instructions of this request alone, which one that follows it does not take over."""
     answer: str = ""
     answer_calls: list[ToolCall] = Field(default_factory=list[ToolCall], exclude_if=lambda value: not value)
+    answer_reasoning: str = Field(default="", exclude_if=lambda value: not value)
+    """What the model thought before it; it is no part of what was said."""
     finish_reason: str | None = Field(default=None, exclude_if=lambda value: value is None)
     """Why the answer ended, as the engine said it."""
     asked: dict[str, Any] = Field(default_factory=dict[str, Any], exclude_if=lambda value: not value)

@@ -104,6 +104,7 @@ class RepeatingEngine:
             raise EngineError(f"a repeated rollout departs from the recorded one: step {step.index} ({step.role}) was asked something else")
         yield Chunk(
             text=step.text,
+            reasoning=step.reasoning,
             token_ids=_tuple(step.completion_ids),
             logprobs=_tuple(step.logprobs),
             prompt_ids=_tuple(step.prompt_ids),

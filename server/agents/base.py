@@ -77,6 +77,7 @@ class StreamEvent:
     finish_reason: str | None = None
     stopped_by: str | None = None
     usage: Usage | None = None
+    reasoning: str = ""
 
 
 class Agent(Protocol):

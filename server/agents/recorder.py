@@ -103,6 +103,7 @@ class Recorder:
                     Step(
                         index=len(self.steps),
                         text=choice.text,
+                        reasoning=choice.reasoning,
                         tool_calls=choice.calls,
                         prompt_ids=prompt,
                         completion_ids=choice.token_ids,

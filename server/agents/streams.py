@@ -15,5 +15,7 @@ async def events_of(chunks: AsyncGenerator[Chunk, None], before: Usage) -> Async
     async with aclosing(chunks):
         async for chunk in chunks:
             usage = None if chunk.usage is None else before + chunk.usage
-            if chunk.text or chunk.calls or chunk.told or chunk.finish_reason or usage:
-                yield StreamEvent(chunk.index, chunk.text, chunk.calls, chunk.told, chunk.finish_reason, chunk.stopped_by, usage)
+            if chunk.text or chunk.reasoning or chunk.calls or chunk.told or chunk.finish_reason or usage:
+                yield StreamEvent(
+                    chunk.index, chunk.text, chunk.calls, chunk.told, chunk.finish_reason, chunk.stopped_by, usage, chunk.reasoning
+                )

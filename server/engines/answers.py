@@ -65,7 +65,7 @@ async def pieces(events: AsyncGenerator[Json], *, exact: bool, n: int, told: boo
                 seen.add(chunk.index)
                 if chunk.prompt_ids is not None:
                     prompts[chunk.index] = chunk.prompt_ids
-                if not chunk.text and not chunk.calls and not chunk.token_ids and chunk.finish_reason is None:
+                if not (chunk.text or chunk.reasoning or chunk.calls or chunk.token_ids) and chunk.finish_reason is None:
                     continue
                 if exact:
                     chunk = replace(chunk, prompt_ids=prompts.pop(chunk.index, None))
@@ -108,6 +108,7 @@ def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool, told:
     return Chunk(
         index=choice["index"],
         text=text or "",
+        reasoning=_reasoning(message or {}),
         calls=_calls((message or {}).get("tool_calls"), numbers),
         told=_told(choice) if told else (),
         token_ids=ids,
@@ -116,6 +117,12 @@ def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool, told:
         finish_reason=finish_reason,
         stopped_by=stopped_by if isinstance(stopped_by := choice.get("stop_reason"), str) else None,
     )
+
+
+def _reasoning(message: Json) -> str:
+    """By one of its two names; some servers send both. Of another form than text it is nobody's answer, and left out."""
+    found = message.get("reasoning_content") or message.get("reasoning")
+    return found if isinstance(found, str) else ""
 
 
 def _calls(found: list[Json] | None, numbers: CallNumbers | None = None) -> tuple[CallPiece, ...]:

@@ -90,6 +90,8 @@ class Chunk:
 
     index: int = 0
     text: str = ""
+    reasoning: str = ""
+    """What the model thought, where the engine tells it apart from what it says. It is shown and logged, and never prompted with again."""
     calls: tuple[CallPiece, ...] = ()
     told: tuple[dict[str, Any], ...] = ()
     token_ids: tuple[int, ...] | None = None
@@ -107,6 +109,7 @@ class Completion:
 
     index: int = 0
     text: str = ""
+    reasoning: str = ""
     calls: list[ToolCall] = field(default_factory=list[ToolCall])
     token_ids: list[int] | None = None
     logprobs: list[float] | None = None
@@ -117,6 +120,7 @@ class Completion:
     def add(self, chunk: Chunk) -> None:
         """Append a chunk of this choice."""
         self.text += chunk.text
+        self.reasoning += chunk.reasoning
         add_pieces(self.calls, chunk.calls)
         if chunk.token_ids is not None:
             self.token_ids = [*(self.token_ids or ()), *chunk.token_ids]

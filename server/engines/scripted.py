@@ -33,10 +33,11 @@ class ScriptedCall:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """An answer that calls tools; `text` comes before them."""
+    """An answer that calls tools, or thinks: first comes `reasoning`, then `text`, then the calls."""
 
-    calls: tuple[ToolCall, ...]
+    calls: tuple[ToolCall, ...] = ()
     text: str = ""
+    reasoning: str = ""
 
 
 Answer = Callable[[ScriptedCall], str | Spoken]
@@ -182,7 +183,7 @@ class ScriptedEngine:
         """The chunks of one choice: the answer's ids and the end token, cut at `stop` and `max_tokens`."""
         said = self.answer(call)
         if isinstance(said, Spoken):
-            return _called(call, said, self.piece_tokens, self.call_ends_with)
+            return _spoken(call, said, self.piece_tokens, self.call_ends_with if said.calls else "stop")
         text = said
         ids = toy_tokens.encode(text)
         stops = [text.find(stop) + len(stop) for stop in call.sampling.stop if stop in text]
@@ -204,16 +205,21 @@ class ScriptedEngine:
         return chunks
 
 
-def _called(call: ScriptedCall, said: Spoken, size: int, finish: str) -> list[Chunk]:
-    """The chunks of an answer that calls tools: its text, each call in two pieces, and the ids of all calls at the end."""
-    ids = toy_tokens.encode(said.text)
-    text = [replace(chunk, finish_reason=None) for chunk in _cut(call, said.text, ids, "", size if call.stream else len(ids) or 1)]
+def _spoken(call: ScriptedCall, said: Spoken, size: int, finish: str) -> list[Chunk]:
+    """The chunks of such an answer: what was thought, its text, each call in two pieces, and the ids of all calls at the end."""
+    thought = [replace(chunk, text="", reasoning=chunk.text) for chunk in _pieces(call, said.reasoning, size)]
     calls: list[Chunk] = []
     for index, each in enumerate(said.calls):
         begun = CallPiece(index, each.id, each.name), CallPiece(index, arguments=each.arguments)
         calls += [Chunk(call.choice, calls=(piece,)) for piece in begun]
     sampled = [*toy_tokens.encode(toy_tokens.written("", said.calls)), toy_tokens.END_ID]
-    return [*text, *calls, *_cut(call, "", sampled, finish, len(sampled))]
+    return [*thought, *_pieces(call, said.text, size), *calls, *_cut(call, "", sampled, finish, len(sampled))]
+
+
+def _pieces(call: ScriptedCall, text: str, size: int) -> list[Chunk]:
+    """A text that more follows on."""
+    ids = toy_tokens.encode(text)
+    return [replace(chunk, finish_reason=None) for chunk in _cut(call, text, ids, "", size if call.stream else len(ids) or 1)]
 
 
 def _cut(call: ScriptedCall, text: str, ids: list[int], finish: str, size: int) -> list[Chunk]:

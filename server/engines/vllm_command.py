@@ -95,6 +95,8 @@ def command(settings: EngineSettings, port: int) -> list[str]:
         arguments["--gpu-memory-utilization"] = str(settings.gpu_memory_utilization)
     if settings.tool_call_parser:
         arguments["--tool-call-parser"] = settings.tool_call_parser
+    if settings.reasoning_parser:
+        arguments["--reasoning-parser"] = settings.reasoning_parser
     flags = ["--enable-lora", "--disable-uvicorn-access-log", *(CPU_FLAGS if on_cpu() else ())]
     if settings.tool_call_parser:
         flags.append("--enable-auto-tool-choice")

@@ -67,12 +67,14 @@ class Streamed:
     def _told(self, event: StreamEvent) -> bytes:
         if event.finish_reason:
             self._reasons[event.index] = event.finish_reason
-        said = event.text or event.calls or event.told or event.index not in self._begun
+        said = event.text or event.reasoning or event.calls or event.told or event.index not in self._begun
         return self._delta(event) if said else b""
 
     def _delta(self, event: StreamEvent) -> bytes:
         delta: dict[str, Any] = {"tool_calls": [_piece(piece) for piece in event.calls]} if event.calls else {}
-        if event.text or not event.calls:
+        if event.reasoning:
+            delta = {"reasoning_content": event.reasoning, **delta}
+        if event.text or not delta:
             delta = {"content": event.text, **delta}
         if event.index not in self._begun:
             self._begun.add(event.index)
@@ -103,6 +105,8 @@ def _message(choice: Said) -> dict[str, Any]:
     if choice.calls:
         calls = [{"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in choice.calls]
         message |= {"content": choice.text or None, "tool_calls": calls}
+    if choice.reasoning:
+        message["reasoning_content"] = choice.reasoning
     return message
 
 

@@ -16,13 +16,16 @@ from server.routes.errors import MESSAGES, body_of, shaped
 from server.routes.said import Said, extension, whole
 from server.service import MESSAGE_PREFIX, Exchange
 
+THOUGHT: dict[str, Any] = {"type": "thinking", "thinking": "", "signature": ""}
+"""Nothing is signed: what comes back of it is not read."""
 _REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 
 
-async def message(exchange: Exchange, *, model: str) -> dict[str, Any]:
-    """The whole answer. Raises what the exchange raises."""
+async def message(exchange: Exchange, *, model: str, thinking: bool) -> dict[str, Any]:
+    """The whole answer. `thinking`: with what was thought before it. Raises what the exchange raises."""
     said = (await whole(exchange)).get(0, Said())
-    content: list[dict[str, Any]] = [{"type": "text", "text": said.text}] if said.text or not said.calls else []
+    content = [{**THOUGHT, "thinking": said.reasoning}] if thinking and said.reasoning else []
+    content += [{"type": "text", "text": said.text}] if said.text or not said.calls else []
     content += [{"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call)} for call in said.calls]
     ends = {**_ending(said), "usage": _usage(exchange.usage)}
     return {**_head(exchange, model), "content": content, **ends, "recollect": extension(exchange)}
@@ -31,9 +34,13 @@ async def message(exchange: Exchange, *, model: str) -> dict[str, Any]:
 class MessageEvents:
     """The answer as server-sent events. Its end goes out only when everything promised is durable."""
 
-    def __init__(self, exchange: Exchange, *, model: str) -> None:
+    def __init__(self, exchange: Exchange, *, model: str, thinking: bool) -> None:
+        """`thinking`: with what was thought before it."""
         self._exchange = exchange
         self._model = model
+        self._thinking = thinking
+        self._spoken = False
+        """Whether a block was begun that is no thought."""
         self._index = -1
         self._open = ""
         """The type of the block that is open; empty: none is."""
@@ -56,8 +63,8 @@ class MessageEvents:
             # The boundary of a stream whose status has gone out: the error can only be told as an event.
             yield _event("error", shaped(body_of(exc), MESSAGES))
             return
-        if self._index < 0:
-            yield self._begin({"type": "text", "text": ""})
+        if not self._spoken:
+            yield b"".join([*self._closed(), self._begin({"type": "text", "text": ""})])
         yield self._stop()
         ending = _ending(self._end)
         told = {"delta": ending, "usage": _usage(self._exchange.usage), "recollect": extension(self._exchange)}
@@ -68,6 +75,10 @@ class MessageEvents:
         self._end.finish_reason = event.finish_reason or self._end.finish_reason
         self._end.stopped_by = event.stopped_by or self._end.stopped_by
         events: list[bytes] = []
+        if event.reasoning and self._thinking:
+            if self._open != "thinking":
+                events += [*self._closed(), self._begin(THOUGHT)]
+            events.append(self._delta({"type": "thinking_delta", "thinking": event.reasoning}))
         if event.text:
             if self._open != "text":
                 events += [*self._closed(), self._begin({"type": "text", "text": ""})]
@@ -87,6 +98,7 @@ class MessageEvents:
     def _begin(self, block: dict[str, Any]) -> bytes:
         self._index += 1
         self._open = block["type"]
+        self._spoken = self._spoken or self._open != "thinking"
         return _event("content_block_start", {"index": self._index, "content_block": block})
 
     def _delta(self, delta: dict[str, Any]) -> bytes:

@@ -25,8 +25,8 @@ async def messages(body: MessagesBody, request: Request, service: ServiceDep) ->
     async with abandoned_when_gone(exchange, request.receive):
         await exchange.begun()
         if not body.stream:
-            return Whole(exchange, await message(exchange, model=body.model), headers)
-    return Events(exchange, MessageEvents(exchange, model=body.model), headers)
+            return Whole(exchange, await message(exchange, model=body.model, thinking=body.shows_thinking), headers)
+    return Events(exchange, MessageEvents(exchange, model=body.model, thinking=body.shows_thinking), headers)
 
 
 @router.post("/v1/messages/count_tokens", response_model=None)

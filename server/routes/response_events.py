@@ -11,7 +11,20 @@ from recollect.tools import ToolCall
 from server.agents.base import StreamEvent
 from server.engines.base import CallPiece
 from server.routes.errors import body_of
-from server.routes.response_items import Asked, Json, call_item, ended, failed, item_id, output_of, response_of, text_item, text_part
+from server.routes.response_items import (
+    Asked,
+    Json,
+    call_item,
+    ended,
+    failed,
+    item_id,
+    output_of,
+    reasoning_item,
+    reasoning_part,
+    response_of,
+    text_item,
+    text_part,
+)
 from server.routes.said import Said, extension, whole
 from server.service import Exchange
 
@@ -19,7 +32,7 @@ from server.service import Exchange
 async def response(exchange: Exchange, asked: Asked) -> Json:
     """The whole answer. Raises what the exchange raises."""
     said = (await whole(exchange)).get(0, Said())
-    output = output_of(exchange.trajectory_id, asked.names, said.text, said.told, said.calls)
+    output = output_of(exchange.trajectory_id, asked.names, said)
     return ended(exchange.trajectory_id, asked, output, said.finish_reason, exchange.usage, extension(exchange))
 
 
@@ -34,6 +47,7 @@ class ResponseEvents:
         self._output: list[Json] = []
         self._text: Said | None = None
         """The text that is being given; None: none is."""
+        self._reasoning: str | None = None
         self._call: ToolCall | None = None
         self._finish: str | None = None
 
@@ -51,8 +65,8 @@ class ResponseEvents:
             yield self._event("error", code=error["code"], message=error["message"], param=error["param"], error=error)
             yield self._event("response.failed", response=failed(self._id, self._asked, self._output, error["message"]))
             return
-        if self._text is None and self._call is None and not self._output:
-            for data in self._begin_text():
+        if self._text is None and self._call is None and all(item["type"] == "reasoning" for item in self._output):
+            for data in [*self._close(), *self._begin_text()]:
                 yield data
         for data in self._close():
             yield data
@@ -62,6 +76,11 @@ class ResponseEvents:
     def _told(self, event: StreamEvent) -> list[bytes]:
         self._finish = event.finish_reason or self._finish
         events: list[bytes] = []
+        if event.reasoning:
+            if self._reasoning is None:
+                events += [*self._close(), *self._begin_reasoning()]
+            self._reasoning = (self._reasoning or "") + event.reasoning
+            events.append(self._event("response.reasoning_text.delta", **self._place("rs"), delta=event.reasoning))
         if event.text or (event.told and self._text is not None):
             if self._text is None:
                 events += [*self._close(), *self._begin_text()]
@@ -84,6 +103,13 @@ class ResponseEvents:
                 events.append(self._event("response.function_call_arguments.delta", **self._at(), delta=piece.arguments))
         return events
 
+    def _begin_reasoning(self) -> list[bytes]:
+        item = reasoning_item(self._item_id("rs"), None)
+        return [
+            self._event("response.output_item.added", output_index=len(self._output), item=item),
+            self._event("response.content_part.added", **self._place("rs"), part=reasoning_part("")),
+        ]
+
     def _begin_text(self) -> list[bytes]:
         self._text = Said()
         item = text_item(self._item_id("msg"), None)
@@ -96,7 +122,20 @@ class ResponseEvents:
     def _close(self) -> list[bytes]:
         if self._text is not None:
             return self._close_text(self._text)
+        if self._reasoning is not None:
+            return self._close_reasoning(self._reasoning)
         return self._close_call(self._call) if self._call is not None else []
+
+    def _close_reasoning(self, reasoning: str) -> list[bytes]:
+        item = reasoning_item(self._item_id("rs"), reasoning)
+        events = [
+            self._event("response.reasoning_text.done", **self._place("rs"), text=reasoning),
+            self._event("response.content_part.done", **self._place("rs"), part=reasoning_part(reasoning)),
+            self._event("response.output_item.done", output_index=len(self._output), item=item),
+        ]
+        self._reasoning = None
+        self._output.append(item)
+        return events
 
     def _close_text(self, said: Said) -> list[bytes]:
         item = text_item(self._item_id("msg"), said.text, said.told)
@@ -134,8 +173,8 @@ class ResponseEvents:
     def _at(self) -> Json:
         return {"item_id": self._item_id("fc"), "output_index": len(self._output)}
 
-    def _place(self) -> Json:
-        return {"item_id": self._item_id("msg"), "output_index": len(self._output), "content_index": 0}
+    def _place(self, kind: str = "msg") -> Json:
+        return {"item_id": self._item_id(kind), "output_index": len(self._output), "content_index": 0}
 
     def _item_id(self, kind: str) -> str:
         return item_id(kind, self._id, len(self._output))

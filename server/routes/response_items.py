@@ -9,6 +9,7 @@ from typing import Any
 
 from recollect.tools import ToolCall
 from recollect.trajectory import Usage
+from server.routes.said import Said
 from server.routes.wire_responses import Offered
 from server.service import RESPONSE_PREFIX
 from server.service.ids import time_of
@@ -66,6 +67,17 @@ def text_part(text: str, told: Sequence[Json]) -> Json:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": [_entry(entry) for entry in told]}
 
 
+def reasoning_item(id_: str, reasoning: str | None) -> Json:
+    """What was thought, as it was; `reasoning` None: it is only beginning."""
+    content = [] if reasoning is None else [reasoning_part(reasoning)]
+    return {"id": id_, "type": "reasoning", "summary": [], "content": content, "status": "completed" if content else "in_progress"}
+
+
+def reasoning_part(reasoning: str) -> Json:
+    """The text of a thought."""
+    return {"type": "reasoning_text", "text": reasoning}
+
+
 def call_item(id_: str, names: Names, call: ToolCall, status: str = "completed") -> Json:
     """A call as the client names the tool."""
     offered = names.get(call.name, Offered(call.name, None, custom=False))
@@ -77,10 +89,12 @@ def call_item(id_: str, names: Names, call: ToolCall, status: str = "completed")
     return {"type": "function_call", **named, "arguments": call.arguments}
 
 
-def output_of(trajectory_id: str, names: Names, text: str, told: Sequence[Json], calls: Sequence[ToolCall]) -> list[Json]:
+def output_of(trajectory_id: str, names: Names, said: Said) -> list[Json]:
     """The items of a whole answer."""
-    output = [text_item(item_id("msg", trajectory_id, 0), text, told)] if text or not calls else []
-    return output + [call_item(item_id("fc", trajectory_id, n), names, call) for n, call in enumerate(calls, start=len(output))]
+    output = [reasoning_item(item_id("rs", trajectory_id, 0), said.reasoning)] if said.reasoning else []
+    if said.text or not said.calls:
+        output.append(text_item(item_id("msg", trajectory_id, len(output)), said.text, said.told))
+    return output + [call_item(item_id("fc", trajectory_id, n), names, call) for n, call in enumerate(said.calls, start=len(output))]
 
 
 def _entry(entry: Json) -> Json:

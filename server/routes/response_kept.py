@@ -8,18 +8,20 @@ from typing import Any
 from recollect.messages import Message
 from recollect.trajectory import Trajectory, Usage
 from server.routes.response_items import Asked, Json, Names, call_item, ended, failed, output_of, text_item
-from server.routes.said import extension_of
+from server.routes.said import Said, extension_of
 from server.routes.wire_responses import names_of
 
 
 def kept_response(found: Trajectory) -> Json:
     """The response; one that failed says so."""
     asked = _asked(found)
-    output = output_of(found.id, asked.names, found.answer, (), found.answer_calls)
+    said = Said(text=found.answer, reasoning=found.answer_reasoning, calls=found.answer_calls)
     if found.error is not None:
-        return failed(found.id, asked, output if found.answer or found.answer_calls else [], found.error)
+        begun = said.text or said.reasoning or said.calls
+        return failed(found.id, asked, output_of(found.id, asked.names, said) if begun else [], found.error)
     usage = sum((step.usage for step in found.steps), Usage())
     policies = {step.alias or "base": step.policy.name for step in found.steps if step.policy is not None}
+    output = output_of(found.id, asked.names, said)
     return ended(found.id, asked, output, found.finish_reason, usage, extension_of(found.id, policies, found.steps))
 
 

@@ -20,6 +20,7 @@ class Said:
     """One choice of an answer."""
 
     text: str = ""
+    reasoning: str = ""
     calls: list[ToolCall] = field(default_factory=list[ToolCall])
     told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     finish_reason: str | None = None
@@ -28,6 +29,7 @@ class Said:
     def add(self, event: StreamEvent) -> None:
         """What came of it."""
         self.text += event.text
+        self.reasoning += event.reasoning
         add_pieces(self.calls, event.calls)
         self.told += event.told
         self.finish_reason = event.finish_reason or self.finish_reason

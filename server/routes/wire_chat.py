@@ -83,7 +83,7 @@ class ResponseFormat(Wire):
 
 
 class WireMessage(Wire):
-    """One message of the request."""
+    """One message of the request. What an earlier answer thought is taken and left: clients send whole messages back."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[ContentPart] | None = None
@@ -94,6 +94,9 @@ class WireMessage(Wire):
     refusal: str | None = None
     audio: Any = None
     annotations: Any = None
+    reasoning: Any = None
+    reasoning_content: Any = None
+    reasoning_details: Any = None
 
 
 class StreamOptions(Wire):

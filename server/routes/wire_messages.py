@@ -109,10 +109,6 @@ class Prompt(LooseBody):
             return tools_of(tools, "function", choice.name, parallel)
         return tools_of(tools, "required" if choice.type == "any" else choice.type, None, parallel)
 
-    def unread(self) -> dict[str, str]:
-        """Also tools that a server would run: this one has none."""
-        return self.unread_with({f"tools.{tool.name}" for tool in self.tools or () if tool.type not in (None, "custom")})
-
 
 class UserMetadata(Wire):
     """Who asks."""
@@ -120,6 +116,15 @@ class UserMetadata(Wire):
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
     user_id: str | None = None
+
+
+class Thinking(Wire):
+    """Whether what the model thought is told. That it thinks, and how much, is the engine's matter."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    type: str
+    display: str | None = None
 
 
 class MessagesBody(Prompt):
@@ -131,6 +136,17 @@ class MessagesBody(Prompt):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     stop_sequences: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=16)] | None = None
     metadata: UserMetadata | None = None
+    thinking: Thinking | None = None
+
+    @property
+    def shows_thinking(self) -> bool:
+        """True if the answer begins with what was thought."""
+        return self.thinking is not None and self.thinking.type != "disabled" and self.thinking.display != "omitted"
+
+    def unread(self) -> dict[str, str]:
+        """Also how much is to be thought."""
+        names = {f"tools.{tool.name}" for tool in self.tools or () if tool.type not in (None, "custom")}
+        return self.unread_with(names | {f"thinking.{name}" for name in (self.thinking and self.thinking.model_extra) or ()})
 
     def sampling(self) -> Sampling:
         """How to sample. `max_tokens` is a limit: clients name their model's, which may be above this one's window."""

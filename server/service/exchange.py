@@ -88,6 +88,7 @@ class Exchange:
         self._answers: dict[int, str] = {}
         self._calls: list[ToolCall] = []
         self._finish: str | None = None
+        self._reasoning = ""
         self.task: asyncio.Task[None] | None = None
         self._on_end: Callable[[], None] = lambda: None
 
@@ -240,6 +241,7 @@ class Exchange:
             if event.index == 0:
                 add_pieces(self._calls, event.calls)
                 self._finish = event.finish_reason or self._finish
+                self._reasoning += event.reasoning
             self._put(event)
         if not self._first.is_set():
             raise RecollectError(f"agent {self.agent.id!r} ended without an answer")
@@ -285,6 +287,7 @@ class Exchange:
             instructed=self._instructed,
             answer=self.answer,
             answer_calls=self._calls,
+            answer_reasoning=self._reasoning,
             finish_reason=self._finish,
             asked=dict(self._asked),
             memory_seq_before={} if self._seq_before is None else {str(ctx.namespace): self._seq_before},

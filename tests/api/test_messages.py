@@ -219,10 +219,11 @@ async def test_errors_have_anthropics_form_and_name_the_field(served: Served, na
 
 async def test_fields_that_are_not_read_are_named(served: Served) -> None:
     hosted = {"type": "web_search_20250305", "name": "web_search"}
-    body = {"model": "memory", "max_tokens": 10, "messages": [ASKED], "thinking": {"type": "enabled"}, "tools": [hosted]}
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    body = {"model": "memory", "max_tokens": 10, "messages": [ASKED], "thinking": thinking, "tools": [hosted], "mood": "good"}
     answer = await served.http.post("/v1/messages", json=body)
     assert answer.status_code == 200
-    assert answer.headers["x-recollect-unread"] == "thinking, tools.web_search"
+    assert answer.headers["x-recollect-unread"] == "mood, thinking.budget_tokens, tools.web_search"
 
 
 async def test_a_stream_that_breaks_off_ends_with_an_error_event(tmp_path: Path) -> None:

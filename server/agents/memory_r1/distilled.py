@@ -56,5 +56,5 @@ async def short_answers(events: AsyncIterator[StreamEvent], marker: str) -> Asyn
     async for event in events:
         choice = choices.setdefault(event.index, _Choice(marker))
         text = choice.take(event.text, last=event.finish_reason is not None)
-        if text or event.finish_reason or event.usage:
+        if text or event.reasoning or event.finish_reason or event.usage:
             yield replace(event, text=text)

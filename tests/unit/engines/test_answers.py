@@ -51,3 +51,21 @@ def test_arguments_that_come_as_an_object_are_taken() -> None:
     call = {**CALL, "function": {"name": "f", "arguments": {"a": 1}}}
     [chunk] = whole({"choices": [{"index": 0, "message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}, exact=False, n=1)
     assert [piece.arguments for piece in chunk.calls] == ['{"a": 1}']
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+async def test_what_was_thought_comes_by_either_name(name: str) -> None:
+    message = {"content": "a", name: "I think."}
+    [chunk] = whole({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}, exact=False, n=1)
+    assert (chunk.reasoning, chunk.text) == ("I think.", "a")
+    deltas: list[dict[str, Any]] = [{"role": "assistant", name: ""}, {name: "I "}, {name: "think."}, {"content": "a"}]
+    events = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    ending = {"choices": [{"index": 0, "delta": {name: None}, "finish_reason": "stop"}]}
+    chunks = [(chunk.reasoning, chunk.text) async for chunk in pieces(_events(*events, ending), exact=False, n=1)]
+    assert chunks == [("I ", ""), ("think.", ""), ("", "a"), ("", "")]
+
+
+def test_thoughts_of_another_form_are_left_out_and_the_answer_is_kept() -> None:
+    message = {"content": "a", "reasoning": {"steps": 3}, "reasoning_content": None}
+    [chunk] = whole({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}, exact=False, n=1)
+    assert (chunk.reasoning, chunk.text) == ("", "a")

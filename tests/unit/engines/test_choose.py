@@ -101,3 +101,11 @@ def test_the_command_is_what_exact_tokens_need(model: Path, monkeypatch: pytest.
     assert "--dtype auto" in on_gpu
     assert "--enforce-eager" not in on_gpu
     assert "--served-model-name model" in on_gpu
+    assert "parser" not in on_gpu
+
+
+def test_the_parsers_of_calls_and_of_thoughts_are_vllms(model: Path) -> None:
+    settings = EngineSettings(model=str(model), tool_call_parser="hermes", reasoning_parser="qwen3")
+    line = " ".join(vllm_command.command(settings, 1))
+    for part in ("--tool-call-parser hermes", "--enable-auto-tool-choice", "--reasoning-parser qwen3"):
+        assert part in line

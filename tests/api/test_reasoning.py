@@ -1,0 +1,146 @@
+"""What a model thought: shown by each protocol in its own form, logged, and neither remembered nor prompted with again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx
+import httpx2
+import pytest
+from anthropic import AsyncAnthropic
+from anthropic.types import Message as AnthropicMessage
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from recollect.tools import ToolCall
+from server.engines.scripted import ScriptedCall, ScriptedEngine, Spoken
+from tests.api import tool_calls
+from tests.api.conftest import BASE, Served, serving
+
+THOUGHT = "Perhaps zebras."
+TOOL: Any = {"type": "function", "name": "weather", "parameters": tool_calls.SCHEMA, "strict": False}
+EVENT = TypeAdapter[ResponseStreamEvent](ResponseStreamEvent)
+LAST: Any = {"role": "user", "content": "hello"}
+
+
+def _thinking(call: ScriptedCall) -> str | Spoken:
+    if call.messages[-1].content == "silence":
+        return Spoken(reasoning=THOUGHT)
+    calls = (ToolCall(id="c1", name="weather", arguments="{}"),) if call.tools is not None else ()
+    return Spoken(calls, "It is so.", THOUGHT)
+
+
+@pytest.fixture
+async def thinker(tmp_path: Path) -> AsyncGenerator[Served]:
+    async with serving(tmp_path / "home", ScriptedEngine(answer=_thinking)) as served:
+        yield served
+
+
+async def test_chat_completions_tell_it_beside_the_content(thinker: Served) -> None:
+    answer = (await thinker.openai.chat.completions.create(model="memory", messages=[LAST], n=2)).choices
+    assert [(c.message.content, (c.message.model_extra or {})["reasoning_content"]) for c in answer] == 2 * [("It is so.", THOUGHT)]
+    thought = content = ""
+    kinds: list[str] = []
+    async for chunk in await thinker.openai.chat.completions.create(model="memory", messages=[LAST], stream=True):
+        for choice in chunk.choices:
+            more = (choice.delta.model_extra or {}).get("reasoning_content", "")
+            kinds += ["thought"] if more else ["said"] if choice.delta.content else []
+            thought, content = thought + more, content + (choice.delta.content or "")
+    assert (thought, content) == (THOUGHT, "It is so.")
+    assert kinds == sorted(kinds, reverse=True)
+    assert kinds.count("thought") > 1
+
+
+@pytest.mark.parametrize("model", ["memory", "rmm", "scripted", "memory-r1"])
+async def test_every_agent_that_streams_its_answer_passes_it_on(thinker: Served, model: str) -> None:
+    [choice] = (await thinker.openai.chat.completions.create(model=model, messages=[LAST])).choices
+    assert (choice.message.model_extra or {})["reasoning_content"] == THOUGHT
+
+
+async def test_responses_have_an_item_of_it_first(thinker: Served) -> None:
+    answer = await thinker.openai.responses.create(model="memory", input="hello", tools=[TOOL])
+    assert [item.type for item in answer.output] == ["reasoning", "message", "function_call"]
+    item: Any = answer.output[0]
+    assert ([part.text for part in item.content], item.summary, item.status) == ([THOUGHT], [], "completed")
+    assert answer.output_text == "It is so."
+    kept = await thinker.openai.responses.retrieve(answer.id)
+    assert kept.to_dict() == answer.to_dict()
+
+
+@pytest.mark.parametrize(("said", "types"), [("hello", ["reasoning", "message"]), ("silence", ["reasoning", "message"])])
+async def test_its_events_are_those_of_the_librarys_types(thinker: Served, said: str, types: list[str]) -> None:
+    told = await thinker.http.post("/v1/responses", json={"model": "memory", "input": said, "stream": True})
+    events = [json.loads(line.removeprefix("data: ")) for line in told.text.splitlines() if line.startswith("data: ")]
+    for event in events:
+        EVENT.validate_python(event)
+    kinds = [event["type"].removeprefix("response.") for event in events if event.get("item_id", "").startswith("rs_")]
+    assert kinds[0] == "content_part.added"
+    assert set(kinds[1:-2]) == {"reasoning_text.delta"}
+    assert kinds[-2:] == ["reasoning_text.done", "content_part.done"]
+    assert "".join(event["delta"] for event in events if event["type"] == "response.reasoning_text.delta") == THOUGHT
+    final = Response.model_validate(events[-1]["response"])
+    assert [item.type for item in final.output] == types
+    places = [(event["output_index"], event["type"]) for event in events if event["type"].startswith("response.output_item")]
+    assert places == [(index, f"response.output_item.{what}") for index in range(2) for what in ("added", "done")]
+    async with thinker.openai.responses.stream(model="memory", input=said) as stream:
+        streamed = await stream.get_final_response()
+    assert [item.type for item in streamed.output] == types
+    assert (await thinker.openai.responses.retrieve(final.id)).output == final.output
+
+
+def _anthropic(served: Served) -> AsyncAnthropic:
+    library: Any = httpx2 if issubclass(anthropic.DefaultAsyncHttpxClient, httpx2.AsyncClient) else httpx
+    http = library.AsyncClient(transport=library.ASGITransport(app=served.app))
+    return AsyncAnthropic(base_url=BASE, api_key="none", max_retries=0, http_client=http)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_messages_have_a_block_of_it_where_it_was_asked_for(thinker: Served, streaming: bool) -> None:
+    async def ask(said: str = "hello", **more: Any) -> AnthropicMessage:
+        asked: Any = {"model": "memory", "max_tokens": 2000, "messages": [{"role": "user", "content": said}], **more}
+        async with _anthropic(thinker) as client:
+            if not streaming:
+                return await client.messages.create(**asked)
+            async with client.messages.stream(**asked) as stream:
+                return await stream.get_final_message()
+
+    tool = {"name": "weather", "input_schema": tool_calls.SCHEMA}
+    told = await ask(thinking={"type": "enabled", "budget_tokens": 1024}, tools=[tool])
+    assert [block.type for block in told.content] == ["thinking", "text", "tool_use"]
+    [thought] = [block.thinking for block in told.content if block.type == "thinking"]
+    assert thought == THOUGHT
+    assert [block.type for block in (await ask("silence", thinking={"type": "adaptive"})).content] == ["thinking", "text"]
+    for unasked in (None, {"type": "disabled"}, {"type": "adaptive", "display": "omitted"}):
+        assert [block.type for block in (await ask(thinking=unasked)).content] == ["text"]
+
+
+async def test_it_is_logged_and_neither_remembered_nor_prompted_with_again(thinker: Served) -> None:
+    first = await thinker.openai.chat.completions.create(model="memory", messages=[LAST], user="ada")
+    back: Any = first.choices[0].message.to_dict()  # as clients append it, with what was thought
+    assert back["reasoning_content"] == THOUGHT
+    await thinker.openai.chat.completions.create(model="memory", messages=[LAST, back, {"role": "user", "content": "And?"}], user="ada")
+    response = await thinker.openai.responses.create(model="memory", input="hello", user="ada")
+    sent: Any = [item.to_dict() for item in response.output]
+    await thinker.openai.responses.create(model="memory", input=[LAST, *sent, LAST], user="ada")
+    await thinker.openai.responses.create(model="memory", input="And?", previous_response_id=response.id, user="ada")
+    logged = [one.trajectory for one in await thinker.logged()]
+    assert {trajectory.answer_reasoning for trajectory in logged} == {THOUGHT}
+    assert all(step.reasoning == THOUGHT for trajectory in logged for step in trajectory.steps if step.role == "answerer")
+    assert not any(THOUGHT in call.prompt for call in thinker.engine.calls)
+    memories = (await thinker.http.get("/v1/memories", params={"namespace": "user/ada"})).json()["data"]
+    assert memories
+    assert not any(THOUGHT in memory["text"] for memory in memories)
+    await thinker.http.request("POST", "/v1/memories/forget", json={"user": "ada", "everything": True})
+    assert not any(one.trajectory.answer_reasoning or step.reasoning for one in await thinker.logged() for step in one.trajectory.steps)
+
+
+async def test_forgetting_a_memory_finds_the_thoughts_that_repeat_it(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", ScriptedEngine(answer=lambda _: Spoken(text="Yes.", reasoning="My code is 7431."))) as served:
+        told = await served.http.post("/v1/memories", json={"text": "My code is 7431."})
+        await served.openai.chat.completions.create(model="scripted", messages=[LAST])
+        gone = await served.http.post("/v1/memories/forget", json={"id": told.json()["id"]})
+        assert gone.json()["trajectories"] == 1
