@@ -45,7 +45,7 @@ async def embeddings(body: EmbeddingsBody, request: Request, service: ServiceDep
         raise InvalidRequest(f"dimensions is {body.dimensions}, the embedder's vectors have {width}; leave it out", param="dimensions")
     tokens = sum(1 + len(text) // CHARACTERS_A_TOKEN for text in texts)
     who = principal_of(request)
-    service.limits.spent(who.tenant, who.key_id, tokens)
+    service.limits.reserve(who.tenant, who.key_id, tokens).settle(tokens)
     embedded = await service.embed(texts)
     if embedded is None:
         raise NotFound("this server has no embedder any more", param="model", code="model_not_found")

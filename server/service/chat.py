@@ -7,6 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from server.agents.rmm.rerankers import Rerankers
 from server.agents.turns import tool_rounds
 from server.engines.base import Engine, Sampling
 from server.identity import Identity
-from server.key_limits import KeyLimits
+from server.key_limits import KeyLimits, Reserved
 from server.service.admission import Admission
 from server.service.exchange import Exchange
 from server.service.files import Files
@@ -44,6 +45,10 @@ PENDING_WAIT_S = 1.0
 QUIET_WAIT_S = 10.0
 SHUTDOWN_WAIT_S = 30.0
 CHARACTERS_A_TOKEN = 4
+ANSWER_TOKENS = 256
+"""What is reserved of a key's tokens of the day for an answer without a limit of its own."""
+MAX_ANSWER_TOKENS = 10**6
+"""At most, where the window is not known: clients name any number."""
 
 
 class Bounds(NamedTuple):
@@ -150,15 +155,19 @@ class Chat:
         elsewhere = engine is not None and not agent.aliases
         if elsewhere:
             self._admission.check_open()
-        leave = _nothing if elsewhere else self._admission.leave
-        if not (elsewhere or self._admission.take()):
-            await self._admission.wait(request.identity.tenant)
-        try:
+        said = 1 + sum(len(message.content) for message in request.messages) // CHARACTERS_A_TOKEN
+        expected = said + _answer_tokens(request, self._engine.window)
+        reserved = self._limits.reserve(request.identity.tenant, request.identity.key_id, expected)
+        with ExitStack() as undone:
+            undone.callback(reserved.settle, 0)
+            if not (elsewhere or self._admission.take()):
+                await self._admission.wait(request.identity.tenant)
+            leave = _nothing if elsewhere else self._admission.leave
+            undone.callback(leave)
             exchange = await self._prepared(request, agent, engine or self._engine, elsewhere=elsewhere)
-        except BaseException:
-            leave()
-            raise
-        self._start(exchange, request, leave, limit_s)
+            undone.pop_all()
+        exchange.on_end(lambda: self._ended(exchange, reserved, said, leave))
+        self._start(exchange, limit_s)
         return exchange
 
     async def _prepared(self, request: ChatRequest, agent: Agent, engine: Engine, *, elsewhere: bool) -> Exchange:
@@ -199,10 +208,8 @@ class Chat:
             key_id=request.identity.key_id,
         )
 
-    def _start(self, exchange: Exchange, request: ChatRequest, leave: Callable[[], None], limit_s: float | None) -> None:
+    def _start(self, exchange: Exchange, limit_s: float | None) -> None:
         self._running.add(exchange)
-        said = 1 + sum(len(message.content) for message in request.messages) // CHARACTERS_A_TOKEN
-        exchange.on_end(lambda: self._ended(exchange, request.identity.key_id, said, leave))
         exchange.start()
         if limit_s is not None:
             assert exchange.task is not None
@@ -293,14 +300,20 @@ class Chat:
             raise StorageFull(f"the disk of {self._home} has {free // 2**20} MiB left; {needed} are needed to keep what is promised")
         self._disk_checked = time.monotonic()
 
-    def _ended(self, exchange: Exchange, key_id: str | None, said: int, leave: Callable[[], None]) -> None:
+    def _ended(self, exchange: Exchange, reserved: Reserved, said: int, leave: Callable[[], None]) -> None:
         """`said`: about how many tokens the request had, for an answer that was broken off before the engine told."""
         self._running.discard(exchange)
         leave()
+        reserved.settle(exchange.usage.total_tokens or said)
         self._answered(exchange)
         if exchange.logged:
             self._known.add(exchange.trajectory_id, exchange.namespace.tenant)
-        self._limits.spent(exchange.namespace.tenant, key_id, exchange.usage.total_tokens or said)
+
+
+def _answer_tokens(request: ChatRequest, window: int | None) -> int:
+    """About how many tokens the answers will have at most."""
+    sampling = request.sampling
+    return sampling.n * min(sampling.max_tokens or ANSWER_TOKENS, window or MAX_ANSWER_TOKENS)
 
 
 def _nothing() -> None:
