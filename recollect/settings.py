@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, TypeVar, cast
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
-from yaml.parser import ParserError
-from yaml.scanner import ScannerError
 
 from recollect.errors import ConfigurationError
 from recollect.model import Frozen
+from recollect.yaml_text import NotYaml, load_yaml, read_yaml
 
 M = TypeVar("M", bound=BaseModel)
 PREFIX = "RECOLLECT_"
@@ -273,16 +271,6 @@ class Settings(Frozen):
         return "compact" if self.engine.kind == "vllm" and not self.engine.model else "default"
 
 
-class _Texts(yaml.SafeLoader):
-    """Leaves plain scalars text: YAML would read a key `0123` as 83. Pydantic makes numbers of them where a number belongs."""
-
-
-_Texts.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def load(path: Path | None = None, overrides: Iterable[str] = (), environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings. Raises ConfigurationError that names the key and, for an unknown one, the nearest known key."""
     values = read_file(path) if path else {}
@@ -301,15 +289,13 @@ def load(path: Path | None = None, overrides: Iterable[str] = (), environ: Mappi
 def read_file(path: Path) -> dict[str, Any]:
     """The values of a YAML file, as `--config` names it. Raises ConfigurationError."""
     try:
-        values = yaml.load(path.read_text("utf-8"), _Texts)
+        values = read_yaml(path, texts=True)
     except FileNotFoundError as exc:
         raise ConfigurationError(f"no settings file at {path}; give --config a YAML file", param="config") from exc
     except OSError as exc:
         raise ConfigurationError(f"--config {path} cannot be read: {exc.strerror}; give a YAML file", param="config") from exc
-    except UnicodeDecodeError as exc:
-        raise ConfigurationError(f"--config {path} is not UTF-8 (byte {exc.start + 1}); save it as UTF-8", param="config") from exc
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise ConfigurationError(f"--config {path} is not YAML: {yaml_fault(exc)}", param="config") from exc
+    except NotYaml as exc:
+        raise ConfigurationError(f"--config {path} {exc}", param="config") from exc
     if not isinstance(values, dict | None):
         raise ConfigurationError(f"--config {path} must hold a mapping: lines of 'key: value'", param="config")
     return cast("dict[str, Any]", values or {})
@@ -349,17 +335,6 @@ def _shown(value: object) -> str:
     return f" (got {text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + '…'})"
 
 
-def yaml_fault(exc: Exception) -> str:
-    """Where the YAML is wrong. The library's own text quotes the line, which may hold a key."""
-    if isinstance(exc, RecursionError):
-        return "it is nested too deeply"
-    mark = exc.problem_mark if isinstance(exc, yaml.MarkedYAMLError) else None
-    if mark is None:
-        return "it holds what no text may hold"
-    said = f", {exc.problem}" if isinstance(exc, ScannerError | ParserError) else ""
-    return f"line {mark.line + 1}, column {mark.column + 1}{said}"
-
-
 def _check_home(home: Path) -> None:
     there = next((place for place in (home, *home.parents) if os.path.exists(place)), None)
     if there is not None and not there.is_dir():
@@ -388,13 +363,11 @@ def _value(kind: object, key: str, text: str) -> Any:
     if plain and not (len(text) > 1 and text[0] == text[-1] and text[0] in "'\""):
         return text
     try:
-        value = yaml.load(text, _Texts)
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        value = load_yaml(text, texts=True)
+    except NotYaml as exc:
         if plain:
             return text
-        raise ConfigurationError(
-            f"setting {key!r}: the value is not YAML: {yaml_fault(exc)}; write a plain value, or a list as [a, b]", param=key
-        ) from exc
+        raise ConfigurationError(f"setting {key!r}: the value {exc}; write a plain value, or a list as [a, b]", param=key) from exc
     return text if plain and not isinstance(value, str) else value
 
 

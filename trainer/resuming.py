@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from recollect.errors import ConfigurationError, Conflict, NotFound
 from recollect.log_cursor import taken_by
 from recollect.registry import Registry
 from recollect.run_records import FORGOTTEN
 from recollect.settings import Settings, parse
+from recollect.yaml_text import NotYaml, read_yaml
 from trainer.config import TrainConfig
 from trainer.inputs import LogInput, Parent, read_again
 from trainer.run_folder import ABANDONED, RunFolder
@@ -76,8 +75,11 @@ def found(home: Path, run_id: str) -> RunFolder:
 
 
 def saved_config(folder: RunFolder) -> dict[str, Any]:
-    """`config.yaml` of a run. Raises NotFound."""
-    return yaml.safe_load(folder.config.read_text("utf-8"))
+    """`config.yaml` of a run. Raises ConfigurationError, OSError."""
+    try:
+        return read_yaml(folder.config)
+    except NotYaml as exc:
+        raise ConfigurationError(f"{folder.config} {exc}; put back what the run wrote", param="run") from exc
 
 
 def configuration(saved: Mapping[str, Any], *, api_key: str = "") -> TrainConfig:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from recollect.errors import ConfigurationError
 from recollect.model import Frozen
+from recollect.yaml_text import NotYaml, read_yaml
 
 ModuleKind = Literal["extractor", "retriever", "reranker", "updater", "reader", "answerer"]
 """In the order in which they are built."""
@@ -54,9 +54,11 @@ class AgentConfig(Frozen):
 def load(path: Path) -> AgentConfig:
     """Read one file. Raises ConfigurationError that names the file and the field."""
     try:
-        return AgentConfig.model_validate(yaml.safe_load(path.read_text("utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-        raise ConfigurationError(f"the agent in {path} cannot be read: {exc}", param=str(path)) from exc
+        return AgentConfig.model_validate(read_yaml(path))
+    except OSError as exc:
+        raise ConfigurationError(f"the agent in {path} cannot be read: {exc.strerror}", param=str(path)) from exc
+    except NotYaml as exc:
+        raise ConfigurationError(f"the agent in {path} {exc}", param=str(path)) from exc
     except ValidationError as exc:
         problem = exc.errors()[0]
         field = ".".join(str(part) for part in problem["loc"]) or "the file"

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from recollect.errors import ConfigurationError
 from recollect.memory import LOCAL_TENANT, TENANT
 from recollect.model import Frozen
-from recollect.settings import http_url, yaml_fault
+from recollect.settings import http_url
+from recollect.yaml_text import NotYaml, read_yaml
 
 Call = Literal["think", "see", "agent_task", "spawn_agent"]
 Effort = Literal["low", "medium", "high"]
@@ -176,11 +176,11 @@ def load(path: Path) -> Plan:
     if path.exists() and not path.is_file():
         raise ConfigurationError(f"delegation.file {path} is no regular file", param="delegation.file")
     try:
-        found: Any = yaml.safe_load(path.read_text("utf-8"))
+        found: Any = read_yaml(path)
     except OSError as exc:
         raise ConfigurationError(f"delegation.file {path} cannot be read: {exc.strerror}", param="delegation.file") from exc
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise ConfigurationError(f"delegation.file {path} is not YAML: {yaml_fault(exc)}", param="delegation.file") from exc
+    except NotYaml as exc:
+        raise ConfigurationError(f"delegation.file {path} {exc}", param="delegation.file") from exc
     if not isinstance(found, dict):
         raise ConfigurationError(f"delegation.file {path} must hold a mapping: lines of 'key: value'", param="delegation.file")
     try:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
 from pydantic import Field
 
 from recollect.errors import ConfigurationError, NotFound
 from recollect.model import Frozen
 from recollect.settings import parse
+from recollect.yaml_text import NotYaml, read_yaml
 from trainer.rewards.case import Scoring
 
 FOLDER = Path(__file__).parents[2] / "configs" / "suites"
@@ -101,11 +101,11 @@ def _file(name: str) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text("utf-8"))
+        values = read_yaml(file)
     except OSError as exc:
         raise ConfigurationError(f"suite {file} cannot be read: {exc.strerror}; give a YAML file", param="suite") from exc
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"suite {file} is not YAML: {' '.join(str(exc).split())}", param="suite") from exc
+    except NotYaml as exc:
+        raise ConfigurationError(f"suite {file} {exc}", param="suite") from exc
     return dict(_mapping(values, str(file)))
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from string import Formatter
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from recollect.errors import ConfigurationError
 from recollect.messages import Message
+from recollect.yaml_text import NotYaml, read_yaml
 
 PACKS = Path(__file__).parent
 
@@ -48,9 +48,13 @@ class Prompt(BaseModel):
 
 @cache
 def load_prompt(pack: str, name: str) -> Prompt:
-    """Read one prompt of a pack: one of ours by its name, or a folder by its path. Raises ConfigurationError if it is not there."""
+    """Read one prompt of a pack: one of ours by its name, or a folder by its path. Raises ConfigurationError if it is not there or no
+    YAML."""
     path = (Path(pack) if os.sep in pack else PACKS / pack) / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.name for p in PACKS.iterdir() if p.is_dir() and not p.name.startswith("_")))
         raise ConfigurationError(f"prompt pack {pack!r} has no prompt {name!r}; known packs: {known}", param="prompts")
-    return Prompt.model_validate(yaml.safe_load(path.read_text("utf-8")))
+    try:
+        return Prompt.model_validate(read_yaml(path))
+    except NotYaml as exc:
+        raise ConfigurationError(f"the prompt in {path} {exc}", param="prompts") from exc

@@ -75,7 +75,7 @@ def test_an_agent_of_ones_own_is_a_file(tmp_path: Path) -> None:
         ("modules: {retriever: hybrid, answerer: cited}\nwriting: operations", "needs a module 'updater'", "mine.writing"),
         ("color: red", "color", "color"),
         ("id: reader", "both define an agent 'reader'", "id"),
-        ("modules: [", "cannot be read", None),
+        ("modules: [", "is not YAML: line", None),
     ],
 )
 def test_a_file_that_does_not_fit_names_the_field_and_what_there_is(tmp_path: Path, changed: str, says: str, param: str | None) -> None:
