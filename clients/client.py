@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
 from clients.audit import AuditCalls
 from clients.memory_calls import MemoryCalls
+from recollect.canary import Figures
 from recollect.model import Record
 from recollect.trajectory import Feedback
 
@@ -24,6 +26,18 @@ class AdapterVersion(Record):
     retired: str | None = None
 
 
+class CanaryState(Record):
+    """A version that answers a share of the sessions until it is decided, or until `until`. `answers`: it is loaded, and does."""
+
+    version: int
+    name: str
+    share: float
+    since: datetime
+    until: datetime
+    answers: bool = False
+    figures: Figures = Figures()
+
+
 class AdapterState(Record):
     """A policy, the version that its pointer names (None: the base model), what answers now if anything does, all versions."""
 
@@ -32,6 +46,7 @@ class AdapterState(Record):
     current: int | None = None
     serving: str | None = None
     versions: list[AdapterVersion] = Field(default_factory=list[AdapterVersion])
+    canary: CanaryState | None = None
 
 
 class Usage(Record):

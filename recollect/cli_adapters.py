@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from clients.client import AdapterState, AdapterVersion
+from clients.client import AdapterState, AdapterVersion, CanaryState
+from recollect.adapter_story import DAY
+from recollect.canary_judging import put_away, trial_of
+from recollect.cli_adapters_judge import judge
 from recollect.cli_adapters_show import diff, gc, show
 from recollect.cli_client import Url, ask, running_url
 from recollect.cli_screen import Screen
@@ -29,9 +33,9 @@ _NAMED = re.compile(r"(?P<policy>.+)@(?:v(?P<version>[0-9]{1,9})|base)")
 
 @app.command("list")
 def list_(ctx: typer.Context, url: Url = None, as_json: AsJson = False) -> None:
-    """Every policy with its versions; the current one is marked."""
+    """Every policy with its versions; the current one is marked, and a canary with what its rewards say."""
     found = url or running_url(ctx)
-    states = ask(ctx, found, lambda client: client.adapters()) if found else on_disk(_registry(ctx))
+    states = ask(ctx, found, lambda client: client.adapters()) if found else on_disk(_registry(ctx), _idle(ctx))
     _print(states, as_json=as_json)
 
 
@@ -42,7 +46,7 @@ def promote(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer with this version from now on. A running server loads it without dropping a request."""
+    """Answer with this version from now on, all sessions if it is a canary. A running server loads it without dropping a request."""
     policy, version = parsed(name)
     found = url or running_url(ctx)
     if found:
@@ -50,7 +54,8 @@ def promote(
     else:
         registry = _registry(ctx)
         registry.set_current(policy, version)
-        states = on_disk(registry)
+        put_away(registry, policy)
+        states = on_disk(registry, _idle(ctx))
     _print(states, as_json=as_json)
 
 
@@ -61,18 +66,20 @@ def rollback(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go back to the version that the current one was trained from."""
+    """Take the policy's canary back; without one, go back to the version that the current one was trained from."""
     found = url or running_url(ctx)
     if found:
         states = ask(ctx, found, lambda client: client.roll_back(policy))
     else:
         registry = _registry(ctx)
         registry.rollback(policy)
-        states = on_disk(registry)
+        put_away(registry, policy)
+        states = on_disk(registry, _idle(ctx))
     _print(states, as_json=as_json)
 
 
 app.command()(show)
+app.command()(judge)
 app.command()(diff)
 app.command()(gc)
 
@@ -86,14 +93,23 @@ def parsed(name: str) -> tuple[str, int | None]:
     return match["policy"], int(match["version"]) if match["version"] else None
 
 
-def on_disk(registry: Registry) -> list[AdapterState]:
-    """What the registry holds, for when no server runs."""
+def on_disk(registry: Registry, idle: timedelta) -> list[AdapterState]:
+    """What the registry holds, for when no server runs. `idle`: in which a session ends by itself."""
     states: list[AdapterState] = []
     for policy in registry.policies():
         current = registry.current(policy)
         versions = [_version(registry, policy, version) for version in registry.versions(policy)]
-        states.append(AdapterState(policy=policy, pool=LOCAL_TENANT, current=current, versions=versions))
+        canary = _canary(registry, policy, idle)
+        states.append(AdapterState(policy=policy, pool=LOCAL_TENANT, current=current, versions=versions, canary=canary))
     return states
+
+
+def _canary(registry: Registry, policy: str, idle: timedelta) -> CanaryState | None:
+    if (trial := trial_of(registry, policy, idle)) is None:
+        return None
+    version, canary = trial.one
+    name = f"{policy}@v{version}"
+    return CanaryState(version=version, name=name, share=canary.share, since=canary.since, until=canary.until, figures=trial.figures)
 
 
 def _version(registry: Registry, policy: str, version: int) -> AdapterVersion:
@@ -104,6 +120,11 @@ def _version(registry: Registry, policy: str, version: int) -> AdapterVersion:
 def _registry(ctx: typer.Context) -> Registry:
     invocation: Invocation = ctx.obj
     return Registry(invocation.settings().home / "adapters")
+
+
+def _idle(ctx: typer.Context) -> timedelta:
+    invocation: Invocation = ctx.obj
+    return timedelta(minutes=invocation.settings().agents.session_idle_minutes)
 
 
 def _print(states: Sequence[AdapterState], *, as_json: bool) -> None:
@@ -119,6 +140,8 @@ def _print(states: Sequence[AdapterState], *, as_json: bool) -> None:
     for state in states:
         for version in state.versions:
             mark = "current" if version.version == state.current else ""
+            if state.canary is not None and version.version == state.canary.version:
+                mark = f"canary, {state.canary.share:.0%}"
             in_flight = str(version.in_flight) if version.in_flight else ""
             shown.add_row(
                 Text(version.name, style="cyan"),
@@ -129,3 +152,11 @@ def _print(states: Sequence[AdapterState], *, as_json: bool) -> None:
                 Text(version.retired or ""),
             )
     Screen().print(shown)
+    for state in states:
+        if state.canary is not None:
+            Screen().print(Text(told(state.canary)))
+
+
+def told(canary: CanaryState) -> str:
+    """A canary in a sentence."""
+    return f"{canary.name} answers {canary.share:.0%} of new sessions until {canary.until:{DAY}} at most: {canary.figures.said}"

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recollect.adapter_story import DAY, shown_gain
+from recollect.canary import canary_in
 from recollect.cli_client import running_url
 from recollect.cli_screen import Screen
 from recollect.errors import AdapterRefused, Conflict, InvalidRequest, NotFound
@@ -98,9 +99,10 @@ def _collected(registry: Registry, keep: int, age: timedelta, *, served: bool, d
 
 
 def collectable(registry: Registry, policy: str, keep: int) -> list[int]:
-    """Versions whose weights may go: neither among the newest, nor current, nor what the current one was trained from, nor retired."""
-    versions, current = registry.versions(policy), registry.current(policy)
-    needed = {*versions[-keep:], current}
+    """Versions whose weights may go: neither among the newest, nor current, nor a canary, nor what the current one was trained from,
+    nor retired."""
+    versions, current, canary = registry.versions(policy), registry.current(policy), registry.canary(policy)
+    needed = {*versions[-keep:], current, canary.version if canary else None}
     if current in versions:
         needed.add(registry.standing(policy, registry.manifest(policy, current).parent))
     return [version for version in versions if version not in needed and registry.retired(policy, version) is None]
@@ -168,9 +170,21 @@ def _facts(registry: Registry, manifest: Manifest) -> list[tuple[str, str]]:
     ]
     if gate := manifest.metrics.get("gate"):
         facts += [("gate", "passed" if gate["passed"] else "; ".join(gate["reasons"])), *(("", text) for text in gate["said"])]
+    if manifest.version:
+        facts += _as_canary(registry, manifest)
     if manifest.version and (retired := registry.retired(manifest.policy, manifest.version)):
         facts.append(("retired", f"{retired.at:{DAY}}: {retired.reason}"))
     return facts
+
+
+def _as_canary(registry: Registry, manifest: Manifest) -> list[tuple[str, str]]:
+    """What became of a version as a canary."""
+    if (canary := canary_in(registry.path(manifest.policy, manifest.version))) is None:
+        return []
+    began = f"since {canary.since:{DAY}}, {canary.share:.0%} of the sessions"
+    if canary.ended is None:
+        return [("canary", f"{began}, until {canary.until:{DAY}} at most")]
+    return [("canary", f"{began}; {canary.ended.verdict.replace('_', ' ')} {canary.ended.at:{DAY}}: {canary.ended.reason}")]
 
 
 def _said(value: Any) -> str:

@@ -79,6 +79,9 @@ async def _status(home: Path) -> dict[str, Any]:
 def _lines(found: dict[str, Any]) -> list[str]:
     if not found["running"]:
         return [found["detail"]]
+    from clients.client import CanaryState
+    from recollect.cli_adapters import told
+
     lines = [
         f"server    {found['url']}  pid {found['pid']}  {'ready' if found['ready'] else 'not ready: ' + found['detail']}",
         f"home      {found.get('home', '')}",
@@ -91,6 +94,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
     lines += _spent(found.get("budget"))
     for state in found["adapters"]:
         lines.append(f"policy    {state['policy']} answers with {state['serving'] or 'nothing yet'}")
+        if (canary := state.get("canary")) is not None:
+            lines.append(f"          {told(CanaryState.model_validate(canary))}")
         lines += [f"          {sentence}" for sentence in state["why"]]
         lines += [f"          v{v['version']} refused: {v['refused']}" for v in state["versions"] if v.get("refused")]
     return lines

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from recollect.canary import CANARY, Canary, Ended, OpenCanary, canary_in, keep_canary
 from recollect.errors import AdapterRefused, Conflict, InvalidRequest, NotFound
 from recollect.manifest import Manifest
 from recollect.memory import LOCAL_TENANT, TENANT
@@ -32,6 +33,8 @@ _CURRENT = "current"
 _BASE = "base"
 _VERSION = re.compile(r"v([1-9][0-9]*)")
 _INCOMING = ".incoming-"
+_MADE_CURRENT = "it was made current by hand"
+_BY_HAND = "it was ended by hand"
 
 
 def file_sha256(path: Path) -> str:
@@ -120,12 +123,14 @@ class Registry:
         *,
         pool: str = LOCAL_TENANT,
         make_current: bool = True,
+        canary: Canary | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> Path:
-        """Copy the adapter in `folder` to its place as `manifest.version`, and point `current` at it.
+        """Copy the adapter in `folder` to its place as `manifest.version`, and point `current` at it, or let it begin as a `canary`.
 
         Raises AdapterRefused if a file is missing, the weights are not those of the manifest, or the parent is retired; Conflict
-        if the version is not the next one; what `check` raises, which is called when nobody else can publish or retire.
+        if the version is not the next one, a canary is in force, or the version beside which this one is to be it is not current;
+        what `check` raises, which is called when nobody else can publish or retire.
         """
         for name in (WEIGHTS, CONFIG):
             if not (folder / name).is_file():
@@ -139,24 +144,55 @@ class Registry:
                 raise Conflict(f"the next version of {policy!r} is {expected}, not {manifest.version}", param="version")
             if manifest.parent is not None and manifest.parent in self.versions(policy, pool):
                 self._check_standing(policy, manifest.parent, pool)
+            self._check_room(policy, canary, pool, make_current=make_current)
             check()
             incoming = home / f"{_INCOMING}{uuid.uuid4().hex}"
             incoming.mkdir()
             for name in (WEIGHTS, CONFIG):
                 shutil.copyfile(folder / name, incoming / name)
             (incoming / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
+            if canary is not None:
+                keep_canary(incoming, canary)
             for file in incoming.iterdir():
                 _sync(file)
             _sync(incoming)
             place = home / f"v{manifest.version}"
             incoming.rename(place)
             _sync(home)
-            if make_current:
+            if make_current and canary is None:
                 self._point(home, manifest.version)
             return place
 
+    def canary(self, policy: str, pool: str = LOCAL_TENANT) -> OpenCanary | None:
+        """The canary that is in force; None without one, and where the pointer cannot be read. What cannot be read is in force nowhere."""
+        with suppress(AdapterRefused):
+            current = self.current(policy, pool)
+            for version, canary in self._begun(policy, pool):
+                if canary.over == current and self.retired(policy, version, pool) is None:
+                    return OpenCanary(version, canary)
+        return None
+
+    def end_canary(self, policy: str, version: int, ended: Ended, pool: str = LOCAL_TENANT) -> bool:
+        """End the canary in force: all sessions are answered with it from now on, or none. False if it is not in force any more.
+
+        Raises AdapterRefused.
+        """
+        with self.writing(policy, pool) as home:
+            open_ = self.canary(policy, pool)
+            if open_ is None or open_.version != version:
+                return False
+            if ended.verdict == "promoted":
+                self._point(home, version)
+            _end(home, open_, ended)
+            return True
+
+    def settle_canaries(self, policy: str, pool: str = LOCAL_TENANT) -> None:
+        """Write down that canaries have ended whose end was not: a process died before, or knew of no canaries."""
+        with self.writing(policy, pool) as home:
+            self._settle_canaries(home, policy, pool)
+
     def set_current(self, policy: str, version: int | None, pool: str = LOCAL_TENANT) -> None:
-        """Point `current` at a version, or with None at the base model.
+        """Point `current` at a version, or with None at the base model. It ends a canary that is in force.
 
         Raises NotFound, also for a policy without versions; AdapterRefused for a retired one.
         """
@@ -168,14 +204,22 @@ class Registry:
         with self.writing(policy, pool) as home:
             if version is not None:
                 self._check_standing(policy, version, pool)
+            self._settle_canaries(home, policy, pool)
+            open_ = self.canary(policy, pool)
+            if open_ is not None and open_.version != version:  # first, or it would be in force again where the pointer stays
+                _end(home, open_, Ended(verdict="rolled_back", reason=_BY_HAND))
             self._point(home, version)
+            self._settle_canaries(home, policy, pool)
 
     def rollback(self, policy: str, pool: str = LOCAL_TENANT) -> int | None:
         """Go back to the current version's nearest ancestor that is not retired; None: to the base model.
 
-        Raises Conflict if that is current already.
+        While a canary is in force it is that which ends, and the version beside it goes on. Raises Conflict if the base is current already.
         """
         current = self.current(policy, pool)
+        if self.canary(policy, pool) is not None:
+            self.set_current(policy, current, pool)
+            return current
         if current is None:
             raise Conflict(f"policy {policy!r} answers with the base model already", param="policy")
         parent = self.standing(policy, self.manifest(policy, current, pool).parent, pool)
@@ -230,6 +274,44 @@ class Registry:
         with self.writing(policy, pool):
             pass
 
+    def _begun(self, policy: str, pool: str) -> Generator[tuple[int, Canary]]:
+        """Versions that are canaries and of which no end is written down, the newest first."""
+        files = self._folder(policy, pool).glob(f"v*/{CANARY}")
+        found = (_VERSION.fullmatch(file.parent.name) for file in files)
+        for version in sorted((int(match[1]) for match in found if match), reverse=True):
+            with suppress(AdapterRefused):
+                canary = canary_in(self._folder(policy, pool) / f"v{version}")
+                if canary is not None and canary.ended is None:
+                    yield version, canary
+
+    def _settle_canaries(self, home: Path, policy: str, pool: str) -> None:
+        in_force = self.canary(policy, pool)
+        try:
+            current = self.current(policy, pool)
+        except AdapterRefused:  # a pointer that says nothing ends none
+            return
+        for version, canary in self._begun(policy, pool):
+            if in_force is not None and in_force.version == version:
+                continue
+            if version == current:
+                ended = Ended(verdict="promoted", reason=_MADE_CURRENT)
+            else:
+                retired = self.retired(policy, version, pool)
+                ended = Ended(verdict="rolled_back", reason=f"it is retired: {retired.reason}" if retired else _BY_HAND)
+            _end(home, OpenCanary(version, canary), ended)
+
+    def _check_room(self, policy: str, canary: Canary | None, pool: str, *, make_current: bool) -> None:
+        if (make_current or canary is not None) and (open_ := self.canary(policy, pool)) is not None:
+            raise Conflict(
+                f"{policy}@v{open_.version} is a canary: end it first (recollect adapters judge {policy}; or by hand: "
+                f"recollect adapters promote {policy}@v{open_.version}, or rollback {policy})",
+                param="policy",
+                code="canary_in_force",
+            )
+        if canary is not None and canary.over != (current := self.current(policy, pool)):
+            said = [f"v{version}" if version is not None else "the base model" for version in (canary.over, current)]
+            raise Conflict(f"it was to be a canary beside {said[0]} of {policy!r}, and {said[1]} is current now", param="version")
+
     def _standing_or_base(self, policy: str, version: int | None, pool: str) -> int | None:
         try:
             return self.standing(policy, version, pool)
@@ -267,6 +349,10 @@ class Registry:
         _sync(incoming)
         incoming.replace(home / _CURRENT)
         _sync(home)
+
+
+def _end(home: Path, open_: OpenCanary, ended: Ended) -> None:
+    keep_canary(home / f"v{open_.version}", open_.canary.model_copy(update={"ended": ended}))
 
 
 def _checked_pool(pool: str) -> str:

@@ -4,6 +4,8 @@ A request pins each alias to a version once and keeps it to its end. A new versi
 compared with its manifest, and only then the alias is flipped, in one assignment; the old version is unloaded when the last
 request that names it has ended. A version that does not fit is refused, with the reason in the list, and the old one stays, unless
 it is retired: such a version answers nothing that begins now, and its weights are deleted once it is unloaded.
+
+A canary is loaded and checked beside the version in force, and answers the sessions that fall under its share (canary_routing.py).
 """
 
 from __future__ import annotations
@@ -12,10 +14,13 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from datetime import datetime
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from recollect.canary import Figures, OpenCanary, Session
 from recollect.errors import AdapterRefused, EngineError, EngineUnavailable, NotFound, RecollectError
 from recollect.manifest import Manifest
 from recollect.memory import LOCAL_TENANT
@@ -23,6 +28,7 @@ from recollect.model import Frozen
 from recollect.policy import Policy
 from recollect.registry import Registry
 from recollect.train_lock import trainer_absent
+from server.canary_routing import RecentSessions, Route
 from server.engines.base import Engine
 from server.engines.fingerprint import difference, fingerprint
 
@@ -56,10 +62,22 @@ class AdapterVersion(Frozen):
     retired: str | None = None
 
 
+class CanaryState(Frozen):
+    """A version that answers a share of the sessions until it is decided, or until `until`. `answers`: it is loaded, and does."""
+
+    version: int
+    name: str
+    share: float
+    since: datetime
+    until: datetime
+    answers: bool
+    figures: Figures
+
+
 class AdapterState(Frozen):
     """A policy: the version that the registry points at (None: the base), what new requests are answered with, all versions.
 
-    `serving` is None until the engine was reached.
+    `serving` is None until the engine was reached. `canary` is None without one in force.
     """
 
     policy: str
@@ -67,6 +85,19 @@ class AdapterState(Frozen):
     current: int | None
     serving: str | None
     versions: list[AdapterVersion]
+    canary: CanaryState | None = None
+
+
+class Trials(Protocol):
+    """What is known of canaries beside the registry: from the log."""
+
+    async def before(self, policy: str, one: OpenCanary) -> AbstractSet[Session] | None:
+        """The sessions that were answered with another version before the canary began, or since; None if nobody knows."""
+        ...
+
+    def figures(self, policy: str, version: int) -> Figures:
+        """What rewards say of a canary so far."""
+        ...
 
 
 class Adapters:
@@ -79,6 +110,8 @@ class Adapters:
         *,
         aliases: Iterable[str],
         max_rank: int,
+        trials: Trials,
+        session_idle_s: float,
         on_settling: Callable[[], None] = lambda: None,
         pool: str = LOCAL_TENANT,
     ) -> None:
@@ -91,7 +124,10 @@ class Adapters:
         self._max_rank = max_rank
         self._on_settling = on_settling
         self._pool = pool
+        self._trials = trials
+        self._sessions = RecentSessions(session_idle_s)
         self._serving: dict[str, Policy] = {}
+        self._canaries: dict[str, Route] = {}
         self._loaded: set[Policy] = set()
         self._refused: dict[tuple[str, int], str] = {}
         self._in_flight: Counter[Policy] = Counter()
@@ -102,14 +138,18 @@ class Adapters:
         self._changing = asyncio.Lock()  # for _serving, _loaded and _refused: one change at a time, from check to flip
         self._wake = asyncio.Event()
 
-    def pin(self, aliases: Iterable[str], tenant: str) -> Pins:
+    def pin(self, aliases: Iterable[str], tenant: str, session: Session | None = None) -> Pins:
         """The versions that the aliases stand for now, kept loaded until `release`. Raises EngineUnavailable.
 
-        What was learned from one pool's tenant answers that tenant alone: others get the base model.
+        What was learned from one pool's tenant answers that tenant alone: others get the base model. Without a `session` no canary answers.
         """
         if not self.settled:
             raise EngineUnavailable(f"no answer now: {self.detail}", retry_after_s=2)
-        serving = self._serving if tenant == self._pool else {}
+        serving: Mapping[str, Policy] = self._serving if tenant == self._pool else {}
+        if session is not None and tenant == self._pool:
+            self._sessions.asked(session)
+            tried = {alias: route.policy for alias, route in self._canaries.items() if route.takes(tenant, session)}
+            serving = {**serving, **tried} if tried else serving
         policies = {alias: serving.get(alias) or Policy(base=self._engine.base) for alias in aliases}
         pinned = list(policies.values())
         self._in_flight.update(pinned)
@@ -200,7 +240,28 @@ class Adapters:
         except AdapterRefused:
             current = None
         versions = [self._version(alias, number) for number in self._registry.versions(alias, self._pool)]
-        return AdapterState(policy=alias, pool=self._pool, current=current, serving=serving.name if serving else None, versions=versions)
+        return AdapterState(
+            policy=alias,
+            pool=self._pool,
+            current=current,
+            serving=serving.name if serving else None,
+            versions=versions,
+            canary=self._canary(alias),
+        )
+
+    def _canary(self, alias: str) -> CanaryState | None:
+        if (one := self._registry.canary(alias, self._pool)) is None:
+            return None
+        policy, route = self._policy(alias, one.version), self._canaries.get(alias)
+        return CanaryState(
+            version=one.version,
+            name=policy.name,
+            share=one.canary.share,
+            since=one.canary.since,
+            until=one.canary.until,
+            answers=self.settled and route is not None and route.policy == policy,
+            figures=self._trials.figures(alias, one.version),
+        )
 
     def _version(self, alias: str, number: int) -> AdapterVersion:
         name = f"{alias}@v{number}"
@@ -227,6 +288,7 @@ class Adapters:
         self._misses = 0
         for alias in self._aliases:
             await self._follow_alias(alias)
+            await self._follow_canary(alias)
         if not self.settled:
             self._on_settling()
         self.settled, self.detail = True, health.detail
@@ -241,6 +303,22 @@ class Adapters:
                     logger.warning("%s is now %s (was %s)", alias, policy.name, old.name)
                     self._drain(old)
                 return
+
+    async def _follow_canary(self, alias: str) -> None:
+        """Let the canary in force answer its sessions; take back the one that is in force no more."""
+        one, old = await asyncio.to_thread(self._registry.canary, alias, self._pool), self._canaries.get(alias)
+        policy = self._policy(alias, one.version) if one is not None else None
+        if old is not None and old.policy != policy:
+            del self._canaries[alias]
+            logger.warning("%s is a canary no more", old.policy.name)
+            self._drain(old.policy)
+        if one is None or policy is None or not await self._usable(policy) or alias in self._canaries:
+            return
+        if (before := await self._trials.before(alias, one)) is None:
+            return
+        # From here to the flip nothing is awaited: no session begins between.
+        self._canaries[alias] = Route(policy, one.canary, before | self._sessions.going_on())
+        logger.warning("%s is a canary: it answers %.0f %% of new sessions", policy.name, 100 * one.canary.share)
 
     async def _candidates(self, alias: str, old: Policy | None) -> Sequence[Policy]:
         """What to answer with, the first that is usable: what the registry points at, what serves now or its parent, the base."""
@@ -352,7 +430,8 @@ class Adapters:
         if self._in_flight[policy]:
             await self._idle.setdefault(policy, asyncio.Event()).wait()
         async with self._changing:
-            if policy in self._serving.values() or self._in_flight[policy]:
+            answering = [*self._serving.values(), *(route.policy for route in self._canaries.values())]
+            if policy in answering or self._in_flight[policy]:
                 return
             await self._unload(policy)
 

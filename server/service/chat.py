@@ -177,7 +177,8 @@ class Chat:
         seq = await self._store.seq(request.identity.namespace) if request.use_memory else None
         if request.use_memory and self._at_end(agent):
             await self._sessions.touch(request.identity.namespace, request.session, agent.id, done=request.session_done)
-        pins = Pins({}, _nothing) if elsewhere else self._adapters.pin(agent.aliases, request.identity.tenant)
+        session = str(request.identity.namespace), request.session
+        pins = Pins({}, _nothing) if elsewhere else self._adapters.pin(agent.aliases, request.identity.tenant, session)
         return Exchange(
             agent=agent,
             request=AgentRequest(

@@ -5,11 +5,12 @@ Names follow OpenTelemetry's conventions for generative AI where there is one, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from server.adapters import AdapterState, CanaryState
 from server.service.admission import Refusal
 from server.service.exchange import Exchange
 
@@ -50,6 +51,16 @@ class Metrics:
             registry=registry,
         )
         self._adapter = Gauge("recollect_adapter_info", "The policy that answers, by alias.", ("policy", "serving"), registry=registry)
+        canary = ("policy", "canary")
+        self._share = Gauge("recollect_canary_share", "The share of the sessions that a canary answers.", canary, registry=registry)
+        self._rewarded = Gauge("recollect_canary_sessions", "Rewarded sessions, by side.", (*canary, "side"), registry=registry)
+        self._reward = Gauge("recollect_canary_reward", "Mean reward of the sessions, by side.", (*canary, "side"), registry=registry)
+        self._difference = Gauge(
+            "recollect_canary_difference",
+            "Mean reward of the canary less that of the version in force, with its 95 % interval.",
+            (*canary, "bound"),
+            registry=registry,
+        )
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A figure that is looked up when it is asked for."""
@@ -76,9 +87,24 @@ class Metrics:
         """The store was searched."""
         self._search.observe(seconds)
 
-    def text(self, serving: Mapping[str, str]) -> bytes:
-        """Everything, as Prometheus reads it. `serving`: by policy, the name of the version that answers."""
-        self._adapter.clear()
-        for policy, name in serving.items():
-            self._adapter.labels(policy, name).set(1)
+    def text(self, states: Sequence[AdapterState]) -> bytes:
+        """Everything, as Prometheus reads it. `states` tell which versions answer."""
+        for gauge in (self._adapter, self._share, self._rewarded, self._reward, self._difference):
+            gauge.clear()
+        for state in states:
+            if state.serving is not None:
+                self._adapter.labels(state.policy, state.serving).set(1)
+            if state.canary is not None:
+                self._tell(state.policy, state.canary)
         return generate_latest(self._registry)
+
+    def _tell(self, policy: str, canary: CanaryState) -> None:
+        figures = canary.figures
+        self._share.labels(policy, canary.name).set(canary.share)
+        for name, side in (("canary", figures.canary), ("in_force", figures.in_force)):
+            self._rewarded.labels(policy, canary.name, name).set(side.sessions)
+            if side.mean is not None:
+                self._reward.labels(policy, canary.name, name).set(side.mean)
+        for bound, value in (("mean", figures.difference), ("low", figures.low), ("high", figures.high)):
+            if value is not None:
+                self._difference.labels(policy, canary.name, bound).set(value)

@@ -73,7 +73,7 @@ class Reflecting:
         agent = self._agents().get(agent_id)
         if not isinstance(agent, RmmAgent):
             raise NotFound(f"no agent {agent_id!r} that reflects; call it with the id of an `rmm` agent", param="agent")
-        pins = self._adapters.pin(agent.aliases, namespace.tenant)
+        pins = self._adapters.pin(agent.aliases, namespace.tenant, (str(namespace), session))
         context = AgentContext(
             engine=self._engine,
             store=self._store,

@@ -32,6 +32,7 @@ from server.engines.base import Engine
 from server.key_limits import KeyLimits
 from server.service.admission import Admission
 from server.service.audit import Auditing
+from server.service.canaries import CanaryTrials
 from server.service.chat import Bounds, Chat
 from server.service.delegation import Delegation
 from server.service.direct import Direct
@@ -125,15 +126,19 @@ class Service:
         self._log = LogWriter(self.home / "trajectories", settings.log)
         known = KnownTrajectories(self.home / "trajectories")
         registry = Registry(self.home / "adapters")
+        idle = timedelta(minutes=settings.agents.session_idle_minutes)
+        self._trials = CanaryTrials(registry, idle)
         self.adapters = Adapters(
             self.engine,
             registry,
+            trials=self._trials,
+            session_idle_s=idle.total_seconds(),
             aliases=frozenset(alias for agent in self._agents.values() for alias in agent.aliases),
             max_rank=settings.engine.max_lora_rank,
             on_settling=lambda: self.announce(),
         )
         self.files = Files(self.home / "files", settings.files.max_bytes)
-        self.sessions = Sessions(self.home / "sessions", timedelta(minutes=settings.agents.session_idle_minutes))
+        self.sessions = Sessions(self.home / "sessions", idle)
         limits = settings.agents.daily_calls, settings.agents.daily_tokens
         self.usage = UsageBook(self.home / "usage")
         self.spending = Spending(self.home / "usage.json", daily_calls=limits[0], daily_tokens=limits[1], usage=self.usage)
@@ -199,6 +204,7 @@ class Service:
         self._watching: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
+        self._judging: asyncio.Task[None] | None = None
 
     @property
     def models(self) -> list[str]:
@@ -216,6 +222,7 @@ class Service:
         self._watching = asyncio.create_task(self.adapters.watch())
         self._ending = asyncio.create_task(self.sessions.watch(self._end))
         self._counting = asyncio.create_task(self.usage.watch())
+        self._judging = asyncio.create_task(self._trials.watch())
 
     async def opened(self) -> None:
         """Wait until memory is open, its libraries with it, or could not be opened. Requests are answered before that."""
@@ -236,7 +243,7 @@ class Service:
             if self._owns_engine:
                 parts.push_async_callback(self.engine.close)
             parts.push_async_callback(self.adapters.close)
-            for watching in (self._watching, self._ending, self._counting):
+            for watching in (self._watching, self._ending, self._counting, self._judging):
                 if watching is not None:
                     watching.cancel()
                     parts.push_async_callback(asyncio.wait, {watching})
@@ -261,8 +268,8 @@ class Service:
 
     async def measured(self) -> bytes:
         """What was counted and timed, for Prometheus."""
-        serving = {state.policy: state.serving for state in await self.adapters.list() if state.serving is not None}
-        return self.metrics.text(serving)
+        states = await self.adapters.list()
+        return self.metrics.text(states)
 
     async def status(self) -> Status:
         """Where the server stands."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from recollect.events import LoggedTrajectory
+from recollect.feedback_worth import compared, corrected, mean_worth, worth
 from recollect.trajectory import Feedback, Reward
 from server.agents.answerer import ROLE as ANSWERER
 from trainer.rewards.evidence import citation_f1
-from trainer.rewards.exact_match import boxed, exact_match
 from trainer.rewards.operations import valid_operation
 
 CONTRADICTING = "contradicting feedback"
@@ -39,18 +39,13 @@ def _feedback(item: LoggedTrajectory) -> tuple[float | None, str] | None:
     values = [value for given in item.feedback if (value := _worth(given, item.trajectory.answer)) is not None]
     if not values:
         return None
-    if min(values) < 0.5 <= max(values):
-        return None, CONTRADICTING
-    return sum(values) / len(values), ""
+    mean = mean_worth(values)
+    return (None, CONTRADICTING) if mean is None else (mean, "")
 
 
 def _worth(feedback: Feedback, answer: str) -> float | None:
-    """1 or 0 by the label, or by whether the answer says what it was corrected to; else the score; None for a mere comment."""
-    if feedback.correction is not None:
-        return exact_match(boxed(answer) or answer, [boxed(feedback.correction) or feedback.correction])
-    if feedback.label is not None:
-        return float(feedback.label == "up")
-    return feedback.score
+    right = None if feedback.correction is None else compared(answer) == corrected(feedback.correction)
+    return worth(feedback, right=right)
 
 
 def _citation_marks(item: LoggedTrajectory) -> tuple[float | None, str] | None:

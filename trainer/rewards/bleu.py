@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from trainer.rewards.exact_match import without_citations
+from recollect.normalised import without_citations
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 

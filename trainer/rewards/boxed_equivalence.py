@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from fractions import Fraction
 
-from trainer.rewards.exact_match import BOX_TAIL, boxed
+from recollect.normalised import BOX_TAIL, boxed
 
 _DROPPED = re.compile(r"\\!|\\,|\\;|\\left|\\right|\^\{?\\circ\}?|\\circ|°|\\?\$|\\?%")
 _UNIT = re.compile(r"(?<=[\d}.])\s*\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?\d\}?)?$")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from recollect.model import Frozen
+from recollect.normalised import boxed
 from recollect.trajectory import MemoryRef, Step, Trajectory
 from server.agents import document
 from server.agents.carried import carried_text
@@ -17,7 +18,6 @@ from trainer.environments.tasks import Task
 from trainer.rewards import provenance
 from trainer.rewards.attribution import BETA
 from trainer.rewards.evidence import K
-from trainer.rewards.exact_match import boxed
 
 Origins = Mapping[str, AbstractSet[str]]
 """The ids of the turns in which a memory was written, by the memory's id."""

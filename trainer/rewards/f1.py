@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from trainer.rewards.exact_match import boxed, normalised, without_citations
+from recollect.normalised import boxed, normalised, without_citations
 
 
 def token_f1(answer: str, gold: Iterable[str]) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from recollect.normalised import boxed
 from recollect.trajectory import MemoryOp, Step
-from trainer.rewards.exact_match import boxed
 from trainer.rewards.operations import WRITING
 
 

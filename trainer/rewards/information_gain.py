@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from trainer.rewards.exact_match import normalised
+from recollect.normalised import normalised
 
 
 def word_recall(text: str, gold: Iterable[str]) -> float:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from recollect.errors import ConfigurationError
+from recollect.normalised import boxed, normalised
 from recollect.trajectory import Trajectory
 from trainer.environments.tasks import Task
 from trainer.evaluate import matched
 from trainer.rewards.bleu import bleu1
 from trainer.rewards.catalogue import MEASURES
 from trainer.rewards.containment import contains_all, contains_any
-from trainer.rewards.exact_match import boxed, boxed_exact_match, exact_match, normalised
+from trainer.rewards.exact_match import boxed_exact_match, exact_match
 from trainer.rewards.f1 import token_f1
 from trainer.rewards.weights import RewardWeights
 from trainer.suites.suite import TASK, Suite

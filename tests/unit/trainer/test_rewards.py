@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from recollect.normalised import boxed, normalised, without_citations
 from recollect.trajectory import MemoryOp, Step
-from trainer.rewards.exact_match import boxed, boxed_exact_match, exact_match, normalised, without_citations
+from trainer.rewards.exact_match import boxed_exact_match, exact_match
 from trainer.rewards.format import box_format, operations_format
 
 

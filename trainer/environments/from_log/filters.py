@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 from typing import NamedTuple
 
+from recollect.normalised import normalised
 from trainer.environments.tasks import Task
-from trainer.rewards.exact_match import normalised
 
 
 class Kept(NamedTuple):

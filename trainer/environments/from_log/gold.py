@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from recollect.events import LoggedTrajectory
+from recollect.normalised import boxed, normalised, without_citations
 from recollect.trajectory import NEXT_TURN, Feedback, Trajectory
 from server.agents.answerer import ROLE as ANSWERER
 from trainer.environments.tasks import Turn
-from trainer.rewards.exact_match import boxed, normalised, without_citations
 
 
 class Refused(Exception):
