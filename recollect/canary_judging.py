@@ -6,6 +6,7 @@ import logging
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+from recollect.adapter_story import DAY
 from recollect.canary import Ended, Figures, OpenCanary, canary_in
 from recollect.canary_rewards import CanaryRewards
 from recollect.errors import AdapterRefused, NotFound
@@ -99,3 +100,19 @@ def trial_of(registry: Registry, policy: str, idle: timedelta, pool: str = LOCAL
     trial = CanaryTrial(registry, policy, one, idle, pool)
     trial.read()
     return trial
+
+
+def judged(registry: Registry, policy: str, idle: timedelta, pool: str = LOCAL_TENANT) -> str | None:
+    """Judge a policy's canary by the log as it is now, and tell what became of it; None without one.
+
+    Raises AdapterRefused, NewerLog, OSError.
+    """
+    put_away(registry, policy, pool)
+    if (trial := trial_of(registry, policy, idle, pool)) is None:
+        return None
+    name = f"{policy}@v{trial.one.version}"
+    if (ended := trial.judge()) is not None:
+        return f"{name} was {'promoted' if ended.verdict == 'promoted' else 'taken back'}: {ended.reason}"
+    if registry.canary(policy, pool) is None:
+        return f"{name} was ended meanwhile"
+    return f"{name} is a canary until {trial.one.canary.until:{DAY}} at most: {trial.figures.said}"

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recollect.adapter_story import DAY
-from recollect.canary_judging import put_away, trial_of
+from recollect.canary_judging import judged
 from recollect.invocation import Invocation
 from recollect.registry import Registry
 
@@ -23,16 +22,3 @@ def judge(
     registry, idle = Registry(settings.home / "adapters"), timedelta(minutes=settings.agents.session_idle_minutes)
     told = [said for name in ([policy] if policy else registry.known()) if (said := judged(registry, name, idle)) is not None]
     typer.echo("\n".join(told) or "no canary is in force")
-
-
-def judged(registry: Registry, policy: str, idle: timedelta) -> str | None:
-    """What became of a policy's canary, in a sentence; None without one. Raises AdapterRefused, NewerLog, OSError."""
-    put_away(registry, policy)
-    if (trial := trial_of(registry, policy, idle)) is None:
-        return None
-    name = f"{policy}@v{trial.one.version}"
-    if (ended := trial.judge()) is not None:
-        return f"{name} was {'promoted' if ended.verdict == 'promoted' else 'taken back'}: {ended.reason}"
-    if registry.canary(policy) is None:
-        return f"{name} was ended meanwhile"
-    return f"{name} is a canary until {trial.one.canary.until:{DAY}} at most: {trial.figures.said}"

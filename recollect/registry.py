@@ -172,6 +172,10 @@ class Registry:
                     return OpenCanary(version, canary)
         return None
 
+    def tried(self, policy: str, version: int, pool: str = LOCAL_TENANT) -> bool:
+        """Whether a version was published as a canary. Raises NotFound."""
+        return (self.path(policy, version, pool) / CANARY).is_file()
+
     def end_canary(self, policy: str, version: int, ended: Ended, pool: str = LOCAL_TENANT) -> bool:
         """End the canary in force: all sessions are answered with it from now on, or none. False if it is not in force any more.
 

@@ -162,7 +162,8 @@ def _show(result: TrainResult, *, as_json: bool) -> None:
         print(json.dumps(report(result), indent=1))
         return
     Console().print(table(result))
-    outcome = f"published {result.policy}@v{result.version}" if result.version else f"not published: {result.refusal}"
+    how = f" as a canary for {result.canary:.0%} of new sessions" if result.canary else ""
+    outcome = f"published {result.policy}@v{result.version}{how}" if result.version else f"not published: {result.refusal}"
     Console(stderr=True, highlight=False).print(f"{outcome}; metrics, tasks and figure: {result.run.path}")
 
 

@@ -15,7 +15,7 @@ from recollect.invocation import Invocation
 from recollect.settings import parse
 from trainer.cli import SECTIONS, section_of, shown, training_config
 from trainer.inputs import NothingToDo
-from trainer.nightly import DEFAULTS, NOTHING, Night, estimate, new_tasks
+from trainer.nightly import DEFAULTS, NOTHING, Night, estimate, new_tasks, waits_for_canary
 from trainer.nightly import nightly as night
 from trainer.nightly_settings import NightlySettings
 from trainer.progress import Listener, silent
@@ -55,6 +55,8 @@ def nightly(
         reports = [json.loads(folder.report.read_text("utf-8")) for folder in run_folders(home) if folder.finished]
         plan: dict[str, Any] = {"resumes": (unfinished_ids(home) or [None])[-1], **estimate(chosen, reports)}
         try:
+            if (waits := waits_for_canary(settings, chosen.policy or settings.agents.policy)) is not None:
+                raise NothingToDo(f"nothing to do: {waits}")
             plan["new_tasks"] = new_tasks(chosen, settings, when)[1]
         except NothingToDo as exc:
             typer.echo(exc.message)

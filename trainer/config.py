@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from recollect.canary import CanarySettings
 from recollect.model import Frozen
 from trainer.credit.settings import Credit
 from trainer.curriculum import Curriculum
@@ -148,6 +149,8 @@ class TrainConfig(Frozen):
     """gate: only what is better for certain and passes all checks (`gate`), on held-out tasks and a fixed regression suite.
     unless_worse: not if the whole interval of the held-out difference lies below 0."""
     gate: GateSettings = GateSettings()
+    canary: CanarySettings = CanarySettings()
+    """Whether a version that is published answers a share of the sessions first, until their rewards promote it or take it back."""
     make_current: bool = True
     """Whether a published version is answered with from now on; false leaves that to `recollect adapters promote`."""
     report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()

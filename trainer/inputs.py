@@ -9,7 +9,8 @@ from pathlib import Path
 
 from memory_store.embedders.choose import choose
 from memory_store.store import LanceMemoryStore
-from recollect.errors import AdapterRefused, ConfigurationError, EngineUnavailable, NotFound
+from recollect.adapter_story import DAY
+from recollect.errors import AdapterRefused, ConfigurationError, Conflict, EngineUnavailable, NotFound
 from recollect.events import LoggedTrajectory
 from recollect.log import mark_consumed
 from recollect.log_cursor import Taken, Window, WindowContents, finish, read_new, read_taken, take
@@ -155,6 +156,19 @@ def parent_of(registry: Registry, alias: str, pool: str, replaces: int | None = 
         return Parent(None, None, replaces)
     registry.verify(alias, version, pool)
     return Parent(version, registry.path(alias, version, pool), replaces)
+
+
+def check_no_canary(registry: Registry, alias: str, pool: str, run_id: str | None) -> None:
+    """Raises Conflict while another run's version is a canary: nothing may be published over it. `run_id`: of a run that is resumed."""
+    one = registry.canary(alias, pool)
+    if one is not None and registry.manifest(alias, one.version, pool).run_id != run_id:
+        name = f"{alias}@v{one.version}"
+        raise Conflict(
+            f"{name} is a canary until {one.canary.until:{DAY}} at most; wait for it, or end it by hand: "
+            f"recollect adapters promote {name}, or rollback {alias}",
+            param="policy",
+            code="canary_in_force",
+        )
 
 
 def check_base(registry: Registry, alias: str, parent: Parent, base: str, pool: str) -> None:

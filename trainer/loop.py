@@ -26,6 +26,7 @@ from trainer.inputs import (
     LogInput,
     check_base,
     check_engine,
+    check_no_canary,
     check_settings,
     nothing_to_do,
     opened_store,
@@ -90,6 +91,8 @@ async def train(
     await check_engine(engine)
     await unload_forgotten(home, engine)
     registry = Registry(home / "adapters")
+    if config.publish != "never":
+        check_no_canary(registry, alias, pool, resume.folder.id if resume else None)
     parent = resume.parent if resume else parent_of(registry, alias, pool, replaces)
     check_base(registry, alias, parent, engine.base, pool)
     folder = resume.folder if resume else RunFolder.create(home)

@@ -8,12 +8,15 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from recollect.adapter_story import DAY
+from recollect.canary_judging import judged
 from recollect.errors import AdapterRefused, ConfigurationError, Conflict, RecollectError
 from recollect.memory import LOCAL_TENANT
+from recollect.registry import Registry
 from recollect.settings import Settings
 from recollect.train_lock import exclusive
 from server.engines.base import Engine
@@ -82,7 +85,30 @@ def new_tasks(config: TrainConfig, settings: Settings, when: NightlySettings) ->
 def _alone(
     config: TrainConfig, settings: Settings, when: NightlySettings, engine_urls: Sequence[str], until: float | None, listening: Listening
 ) -> Night:
-    """The night of the only trainer on the home."""
+    """The night of the only trainer on the home: a canary is judged first, and nothing is learned while it is undecided."""
+    registry, alias = Registry(settings.home.resolve() / "adapters"), config.policy or settings.agents.policy
+    told = judged(registry, alias, timedelta(minutes=settings.agents.session_idle_minutes))
+    if (waits := waits_for_canary(settings, alias)) is not None:
+        return Night(NOTHING, f"nothing to do: {told or waits}")
+    try:
+        night = _learned(config, settings, when, engine_urls, until, listening)
+    except NothingToDo as exc:
+        night = Night(NOTHING, exc.message)
+    return night if told is None else night._replace(said=f"{told}; {night.said}")
+
+
+def waits_for_canary(settings: Settings, alias: str) -> str | None:
+    """Why nothing is learned because of a canary; None without one, and while the run that published it has an end to write down."""
+    home = settings.home.resolve()
+    registry = Registry(home / "adapters")
+    if (one := registry.canary(alias)) is None or registry.manifest(alias, one.version).run_id in unfinished_ids(home):
+        return None
+    return f"{alias}@v{one.version} is a canary until {one.canary.until:{DAY}} at most"
+
+
+def _learned(
+    config: TrainConfig, settings: Settings, when: NightlySettings, engine_urls: Sequence[str], until: float | None, listening: Listening
+) -> Night:
     home = settings.home.resolve()
     blank_forgotten(home)
     before = asyncio.run(_unfinished(config, settings, engine_urls))
@@ -153,7 +179,8 @@ def _outcome(result: TrainResult) -> tuple[int, str]:
     data = f"{len(result.tasks.logged)} tasks from the log, {len(result.tasks.generated)} generated"
     spent = f"{data}, {result.seconds / 60:.0f} min, run {result.run.id}"
     if result.manifest is not None:
-        return PUBLISHED, f"published {result.policy}@v{result.version}: {figures}; {spent}"
+        how = f" as a canary for {result.canary:.0%} of new sessions" if result.canary else ""
+        return PUBLISHED, f"published {result.policy}@v{result.version}{how}: {figures}; {spent}"
     kept = "quarantined" if result.verdict.keep else "not published"
     return REFUSED, f"{kept}, {result.policy} is as it was: {result.refusal}; {figures}; {spent}"
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recollect.canary import Canary
 from recollect.manifest import Fingerprint, Manifest
 from recollect.policy import Policy
 from recollect.quarantine import put_aside
@@ -31,11 +32,13 @@ async def place(
     """
     alias, folder = run.alias, run.candidates.folder(policy)
     if (published := await asyncio.to_thread(run.registry.of_run, alias, run.folder.id, run.pool)) is not None:
-        if run.config.make_current and run.registry.current(alias, run.pool) == run.parent.version:
+        tried = await asyncio.to_thread(run.registry.tried, alias, published.version, run.pool)
+        if run.config.make_current and not tried and run.registry.current(alias, run.pool) == run.parent.version:
             await asyncio.to_thread(run.registry.set_current, alias, published.version, run.pool)
         return published
     if verdict.refusal and not verdict.keep:
         return None
+    canary = None if verdict.refusal else await asyncio.to_thread(_canary, run)
     manifest = await asyncio.to_thread(
         manifest_of,
         folder,
@@ -50,7 +53,8 @@ async def place(
         configuration=run.config.model_dump(mode="json", exclude={"judge": {"api_key"}}) | _frozen(run),
         metrics=figures
         | ({"replaces": run.parent.replaces} if run.parent.replaces else {})
-        | ({"gate": verdict.gate} if verdict.gate else {}),
+        | ({"gate": verdict.gate} if verdict.gate else {})
+        | ({"canary": canary.share} if canary else {}),
         fingerprint=found,
         batches=[row["batch_sha256"] for row in iterations if row["batch_sha256"]],
     )
@@ -62,9 +66,19 @@ async def place(
         aside = await asyncio.to_thread(put_aside, run.registry, folder, manifest, verdict.reasons, run.pool, check=check)
         run.listen(Progress("publish", text=f"quarantined {alias}@run{run.folder.id}: {verdict.refusal} ({aside})"))
         return None
-    await asyncio.to_thread(run.registry.publish, folder, manifest, pool=run.pool, make_current=run.config.make_current, check=check)
-    run.listen(Progress("publish", text=f"published {alias}@v{manifest.version}"))
+    how = {"pool": run.pool, "make_current": run.config.make_current, "canary": canary, "check": check}
+    await asyncio.to_thread(run.registry.publish, folder, manifest, **how)
+    run.listen(Progress("publish", text=f"published {alias}@v{manifest.version}{' as a canary' if canary else ''}"))
     return manifest
+
+
+def _canary(run: Run) -> Canary | None:
+    """How the version is to be tried first; None if it is to answer all sessions at once, as what replaces a retired version does."""
+    config = run.config
+    if not config.canary.share or not config.make_current or run.parent.replaces is not None:
+        return None
+    over = run.registry.current(run.alias, run.pool)
+    return Canary(over=over, margin=config.gate.own_margin, **config.canary.model_dump())
 
 
 def _frozen(run: Run) -> dict[str, Any]:

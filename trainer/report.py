@@ -53,6 +53,7 @@ def report(result: TrainResult) -> dict[str, Any]:
         "policy": result.policy,
         "version": result.version,
         "refusal": result.refusal,
+        "canary": result.canary,
         "weights_sha256": result.weights_sha256,
         "quarantined": result.manifest is None and result.verdict.keep,
         "gate": result.verdict.gate,

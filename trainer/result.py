@@ -41,6 +41,11 @@ class TrainResult:
         return self.manifest.version if self.manifest else None
 
     @property
+    def canary(self) -> float | None:
+        """The share of the sessions that the published version answers as a canary; None if it answers all."""
+        return self.manifest.metrics.get("canary") if self.manifest else None
+
+    @property
     def metrics(self) -> Path:
         return self.run.metrics
 

@@ -77,7 +77,7 @@ def _title(report: Mapping[str, Any]) -> str:
 
 def _outcome(report: Mapping[str, Any]) -> str:
     if report["version"]:
-        return f"Published as {report['policy']}@v{report['version']}."
+        return f"Published as {report['policy']}@v{report['version']}{', a canary' if report.get('canary') else ''}."
     said = "Not published, in quarantine" if report.get("quarantined") else "Not published"
     return f"{said}: {report['refusal']}."
 

@@ -127,11 +127,11 @@ class Service:
         known = KnownTrajectories(self.home / "trajectories")
         registry = Registry(self.home / "adapters")
         idle = timedelta(minutes=settings.agents.session_idle_minutes)
-        self._trials = CanaryTrials(registry, idle)
+        self.canaries = CanaryTrials(registry, idle)
         self.adapters = Adapters(
             self.engine,
             registry,
-            trials=self._trials,
+            trials=self.canaries,
             session_idle_s=idle.total_seconds(),
             aliases=frozenset(alias for agent in self._agents.values() for alias in agent.aliases),
             max_rank=settings.engine.max_lora_rank,
@@ -222,7 +222,7 @@ class Service:
         self._watching = asyncio.create_task(self.adapters.watch())
         self._ending = asyncio.create_task(self.sessions.watch(self._end))
         self._counting = asyncio.create_task(self.usage.watch())
-        self._judging = asyncio.create_task(self._trials.watch())
+        self._judging = asyncio.create_task(self.canaries.watch())
 
     async def opened(self) -> None:
         """Wait until memory is open, its libraries with it, or could not be opened. Requests are answered before that."""

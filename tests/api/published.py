@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from recollect.canary import Canary
 from recollect.manifest import Fingerprint, Manifest
 from recollect.policy import Policy
 from recollect.registry import CONFIG, WEIGHTS, Registry
@@ -25,16 +26,24 @@ async def fingerprint_of(answer: Answer, policy: Policy) -> Fingerprint:
     return await fingerprint(ScriptedEngine(answer=answer, adapters={policy.name: "loaded"}), policy)
 
 
-async def publish(home: Path, *, answer: Answer = by_version, make_current: bool = True, **changed: Any) -> int:
-    """Publish the next version of `memory`; `changed` are fields of its manifest. Returns its number."""
+async def publish(
+    home: Path,
+    *,
+    answer: Answer = by_version,
+    make_current: bool = True,
+    canary: Canary | None = None,
+    policy: str = "memory",
+    **changed: Any,
+) -> int:
+    """Publish the next version of a policy; `changed` are fields of its manifest. Returns its number."""
     registry = Registry(home / "adapters")
-    version = registry.next_version("memory")
-    folder = home / "made" / f"v{version}"
+    version = registry.next_version(policy)
+    folder = home / "made" / f"{policy}-v{version}"
     folder.mkdir(parents=True)
     (folder / WEIGHTS).write_bytes(b"weights %d" % version)
     (folder / CONFIG).write_text("{}")
     manifest: dict[str, Any] = {
-        "policy": "memory",
+        "policy": policy,
         "version": version,
         "parent": version - 1 or None,
         "base": "scripted",
@@ -42,8 +51,8 @@ async def publish(home: Path, *, answer: Answer = by_version, make_current: bool
         "rank": 8,
         "alpha": 16,
         "target_modules": ["q_proj"],
-        "fingerprint": await fingerprint_of(answer, Policy(base="scripted", adapter="memory", version=version)),
+        "fingerprint": await fingerprint_of(answer, Policy(base="scripted", adapter=policy, version=version)),
         "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
     }
-    registry.publish(folder, Manifest(**(manifest | changed)), make_current=make_current)
+    registry.publish(folder, Manifest(**(manifest | changed)), make_current=make_current, canary=canary)
     return version

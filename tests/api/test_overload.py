@@ -57,7 +57,7 @@ def queued(served: Served) -> int:
 
 
 def figure(served: Served, name: str) -> float:
-    lines = served.service.metrics.text({}).decode().splitlines()
+    lines = served.service.metrics.text([]).decode().splitlines()
     return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ") or line.startswith(f"{name}{{")), 0.0)
 
 
