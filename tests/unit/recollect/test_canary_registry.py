@@ -45,9 +45,9 @@ def test_a_canary_is_published_beside_the_current_version_and_no_second_one(tmp_
     assert found is not None
     assert (registry.current("memory"), found.version, found.canary.share) == (1, 2, 0.1)
     assert sorted(path.name for path in registry.path("memory", 2).iterdir())[2] == CANARY
-    for how in ({}, {"canary": canary()}):
+    for other in (None, canary()):
         with pytest.raises(Conflict, match="memory@v2 is a canary: end it first"):
-            registry.publish(tmp_path / "c", _next(registry, tmp_path), **how)
+            registry.publish(tmp_path / "c", _next(registry, tmp_path), canary=other)
     registry.publish(tmp_path / "c", _next(registry, tmp_path), make_current=False)
     assert registry.canary("memory") == found
 
