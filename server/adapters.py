@@ -14,13 +14,11 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from datetime import datetime
 from pathlib import PurePath
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from recollect.canary import Figures, OpenCanary, Session
+from recollect.canary import Session
 from recollect.errors import AdapterRefused, EngineError, EngineUnavailable, NotFound, RecollectError
 from recollect.manifest import Manifest
 from recollect.memory import LOCAL_TENANT
@@ -28,7 +26,7 @@ from recollect.model import Frozen
 from recollect.policy import Policy
 from recollect.registry import Registry
 from recollect.train_lock import trainer_absent
-from server.canary_routing import RecentSessions, Route
+from server.canary_routing import CanaryState, RecentSessions, Route, Trials
 from server.engines.base import Engine
 from server.engines.fingerprint import difference, fingerprint
 
@@ -62,18 +60,6 @@ class AdapterVersion(Frozen):
     retired: str | None = None
 
 
-class CanaryState(Frozen):
-    """A version that answers a share of the sessions until it is decided, or until `until`. `answers`: it is loaded, and does."""
-
-    version: int
-    name: str
-    share: float
-    since: datetime
-    until: datetime
-    answers: bool
-    figures: Figures
-
-
 class AdapterState(Frozen):
     """A policy: the version that the registry points at (None: the base), what new requests are answered with, all versions.
 
@@ -86,18 +72,6 @@ class AdapterState(Frozen):
     serving: str | None
     versions: list[AdapterVersion]
     canary: CanaryState | None = None
-
-
-class Trials(Protocol):
-    """What is known of canaries beside the registry: from the log."""
-
-    async def before(self, policy: str, one: OpenCanary) -> AbstractSet[Session] | None:
-        """The sessions that were answered with another version before the canary began, or since; None if nobody knows."""
-        ...
-
-    def figures(self, policy: str, version: int) -> Figures:
-        """What rewards say of a canary so far."""
-        ...
 
 
 class Adapters:
@@ -183,11 +157,20 @@ class Adapters:
     async def promote(self, policy: str, version: int | None) -> None:
         """Make a version current and serve it. Raises NotFound, AdapterRefused, EngineUnavailable; then the pointer is where it was."""
         before = await self._before(policy)
+        if not self.settled and await asyncio.to_thread(self._registry.canary, policy, self._pool) is not None:
+            raise self._unchecked(policy)  # before the pointer is touched, which would end the canary
         await asyncio.to_thread(self._registry.set_current, policy, version, self._pool)
         await self._take(policy, version, before)
 
     async def roll_back(self, policy: str) -> None:
-        """Serve the parent of the current version. Raises NotFound, Conflict, AdapterRefused, EngineUnavailable."""
+        """Take the canary back; without one, serve the parent of the current version.
+
+        Raises NotFound, Conflict, AdapterRefused, EngineUnavailable.
+        """
+        if await asyncio.to_thread(self._registry.canary, policy, self._pool) is not None:
+            await asyncio.to_thread(self._registry.rollback, policy, self._pool)
+            await self.refresh()
+            return
         before = await self._before(policy)
         await self._take(policy, await asyncio.to_thread(self._registry.rollback, policy, self._pool), before)
 
@@ -220,7 +203,7 @@ class Adapters:
         await self.refresh()
         if not self.settled:
             await asyncio.to_thread(self._registry.set_current, alias, before, self._pool)
-            raise EngineUnavailable(f"{alias} stays as it is, a version must be checked first: {self.detail}", retry_after_s=2)
+            raise self._unchecked(alias)
         serving = self._serving.get(alias)
         reason = self._refused.get((alias, version)) if version is not None else None
         if reason is None and alias in self._aliases and (serving is None or serving.version != version):
@@ -229,6 +212,9 @@ class Adapters:
             await asyncio.to_thread(self._registry.set_current, alias, before, self._pool)
             name = f"{alias}@v{version}" if version is not None else f"{alias}@base"
             raise AdapterRefused(f"{name} is refused: {reason}", param="version")
+
+    def _unchecked(self, alias: str) -> EngineUnavailable:
+        return EngineUnavailable(f"{alias} stays as it is, a version must be checked first: {self.detail}", retry_after_s=2)
 
     def _states(self) -> Sequence[AdapterState]:
         return [self._state(alias) for alias in sorted({*self._aliases, *self._registry.policies(self._pool)})]
@@ -252,14 +238,14 @@ class Adapters:
     def _canary(self, alias: str) -> CanaryState | None:
         if (one := self._registry.canary(alias, self._pool)) is None:
             return None
-        policy, route = self._policy(alias, one.version), self._canaries.get(alias)
+        name, route = f"{alias}@v{one.version}", self._canaries.get(alias)
         return CanaryState(
             version=one.version,
-            name=policy.name,
+            name=name,
             share=one.canary.share,
             since=one.canary.since,
             until=one.canary.until,
-            answers=self.settled and route is not None and route.policy == policy,
+            answers=self.settled and route is not None and route.policy.name == name,
             figures=self._trials.figures(alias, one.version),
         )
 

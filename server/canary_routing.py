@@ -5,12 +5,38 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple
+from datetime import datetime
+from typing import NamedTuple, Protocol
 
-from recollect.canary import Canary, Session, answered_by_canary
+from recollect.canary import Canary, Figures, OpenCanary, Session, answered_by_canary
+from recollect.model import Frozen
 from recollect.policy import Policy
 
 MOST_SESSIONS = 20_000
+
+
+class CanaryState(Frozen):
+    """A version that answers a share of the sessions until it is decided, or until `until`. `answers`: it is loaded, and does."""
+
+    version: int
+    name: str
+    share: float
+    since: datetime
+    until: datetime
+    answers: bool
+    figures: Figures
+
+
+class Trials(Protocol):
+    """What is known of canaries beside the registry: from the log."""
+
+    async def before(self, policy: str, one: OpenCanary) -> AbstractSet[Session] | None:
+        """The sessions that were answered with another version before the canary began, or since; None if nobody knows."""
+        ...
+
+    def figures(self, policy: str, version: int) -> Figures:
+        """What rewards say of a canary so far."""
+        ...
 
 
 class Route(NamedTuple):

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from server.adapters import AdapterState, CanaryState
+from server.adapters import AdapterState
+from server.canary_routing import CanaryState
 from server.service.admission import Refusal
 from server.service.exchange import Exchange
 

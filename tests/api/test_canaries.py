@@ -234,3 +234,15 @@ async def test_an_engine_that_lost_its_adapters_is_given_the_canary_again(tmp_pa
         served.service.adapters.lost()
         await until(lambda: served.service.adapters.settled)
         assert {session: await asked(served, session) for session in names} == names
+
+
+async def test_while_the_engine_is_away_a_canary_can_be_taken_back_and_not_promoted(tmp_path: Path) -> None:
+    registry = await begun(tmp_path)
+    async with serving(tmp_path, engine()) as served:
+        await answers(served)
+        served.engine.trouble.unhealthy = "being started again"
+        await until(lambda: not served.service.adapters.settled)
+        refused = await served.http.post("/v1/admin/adapters/promote", json={"policy": "memory", "version": 2})
+        assert (refused.status_code, registry.canary("memory") is not None) == (503, True)
+        back = await served.http.post("/v1/admin/adapters/rollback", json={"policy": "memory"})
+        assert (back.status_code, registry.canary("memory"), registry.current("memory")) == (200, None, 1)

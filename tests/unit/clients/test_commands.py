@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from recollect.canary import Canary
 from recollect.cli import main
+from recollect.registry import Registry
+from tests.unit.recollect.test_adapters_show import made
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
@@ -118,6 +121,20 @@ def test_status_says_where_the_server_is_and_whether_it_is_ready(
     code, out, _ = run(capsys, monkeypatch, "--home", str(server_home), "status")
     assert code == 0
     assert f"{found['url']}  pid {found['pid']}  ready" in out
+
+
+def test_status_tells_of_a_canary_until_it_is_taken_back(
+    server_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, registry = ("--home", str(server_home)), Registry(server_home / "adapters")
+    canary = Canary(over=None, share=0.1, min_rewards=50, max_hours=48, margin=0.05)
+    registry.publish(tmp_path / "c", made(tmp_path / "c", 1).model_copy(update={"policy": "tried"}), canary=canary)
+    _, out, err = run(capsys, monkeypatch, *command, "status")
+    assert not err
+    assert "tried@v1 answers 10% of new sessions until " in out
+    assert "at most: 0 rewarded sessions against 0\n" in out
+    assert run(capsys, monkeypatch, *command, "adapters", "rollback", "tried")[0] == 0
+    assert "answers 10%" not in run(capsys, monkeypatch, *command, "status")[1]
 
 
 @pytest.mark.parametrize("arguments", [("memory", "list"), ("memory", "search", "x")])
