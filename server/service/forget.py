@@ -253,7 +253,7 @@ class Forgetting:
 
     async def _retired(self, retiring: Retiring, ids: set[str]) -> None:
         await asyncio.to_thread(retiring.of, ids)
-        if retiring.was:
+        if retiring.retired:  # the version in force, or a canary
             await self._follow()
 
     def _keep(self, certificate: Certificate) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,10 @@ from typing import Any
 from recollect.canary import Canary, answered_by_canary
 from recollect.quarantine import quarantined
 from recollect.registry import Registry
+from recollect.retired import hashes_of
 from server.engines.scripted import ScriptedEngine
 from tests.api.conftest import Served, serving, until
+from tests.api.live import listening
 from tests.api.published import by_version, publish
 
 SHARE = 0.4
@@ -246,3 +250,40 @@ async def test_while_the_engine_is_away_a_canary_can_be_taken_back_and_not_promo
         assert (refused.status_code, registry.canary("memory") is not None) == (503, True)
         back = await served.http.post("/v1/admin/adapters/rollback", json={"policy": "memory"})
         assert (back.status_code, registry.canary("memory"), registry.current("memory")) == (200, None, 1)
+
+
+async def test_a_canary_that_learned_from_what_is_forgotten_answers_nothing_from_then_on(tmp_path: Path) -> None:
+    await publish(tmp_path)
+    async with serving(tmp_path, engine()) as served:
+        learned = (await said(served, "told", user="bea"))["recollect"]["trajectory_id"]
+        await publish(tmp_path, canary=canary(), trajectory_ids=sorted(hashes_of({learned})))
+        await answers(served)
+        assert {await asked(served, f"s{index}") for index in range(20)} == {"memory@v1", "memory@v2"}
+        forgotten = await served.http.post("/v1/memories/forget", json={"namespace": "user/bea", "everything": True})
+        assert forgotten.json()["retired"] == ["memory@v2"]
+        assert {await asked(served, f"s{index}") for index in range(20)} == {"memory@v1"}
+
+
+async def test_under_load_no_session_switches_while_a_canary_is_taken_up(tmp_path: Path) -> None:
+    await publish(tmp_path)
+    async with listening(tmp_path, engine()) as served:
+        ended = asyncio.Event()
+        seen: defaultdict[str, list[str]] = defaultdict(list)
+
+        async def talker(number: int) -> None:
+            turn = 0
+            while not ended.is_set():
+                session = f"w{number}-{turn // 5}"
+                seen[session].append(await asked(served, session, user=f"u{number}"))
+                turn += 1
+
+        talkers = [asyncio.create_task(talker(number)) for number in range(8)]
+        await until(lambda: len(seen) > 24)
+        await publish(tmp_path, canary=canary())
+        await answers(served)
+        taken_up = len(seen)
+        await until(lambda: len(seen) > taken_up + 40)
+        ended.set()
+        await asyncio.gather(*talkers)
+        assert all(len(set(names)) == 1 for names in seen.values())
+        assert {names[0] for names in seen.values()} == {"memory@v1", "memory@v2"}
