@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from openai import APIError
 
+from recollect.canary import Canary
 from recollect.manifest import Manifest
 from recollect.messages import Message, user
 from recollect.policy import Policy
@@ -80,7 +81,9 @@ def assert_answered_by(step: Step, expected: Greedy) -> None:
     assert len(step.completion_ids) == len(expected.ids)
 
 
-async def publish(registry: Registry, engine: VllmChild, model: Path, folder: Path, version: int) -> dict[str, Greedy]:
+async def publish(
+    registry: Registry, engine: VllmChild, model: Path, folder: Path, version: int, canary: Canary | None = None
+) -> dict[str, Greedy]:
     """Publish a random adapter as the next version; the ids of its answers by question."""
     random_adapter(folder, model, seed=version, scale=0.5)
     candidate = Policy(base=engine.base, adapter="memory", candidate=f"promise.{version}")
@@ -99,7 +102,7 @@ async def publish(registry: Registry, engine: VllmChild, model: Path, folder: Pa
     )
     await engine.unload_adapter(candidate)
     assert (folder / CONFIG).is_file()
-    registry.publish(folder, manifest, make_current=False)
+    registry.publish(folder, manifest, make_current=False, canary=canary)
     return answers
 
 
