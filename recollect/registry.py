@@ -212,6 +212,8 @@ class Registry:
             open_ = self.canary(policy, pool)
             if open_ is not None and open_.version != version:  # first, or it would be in force again where the pointer stays
                 _end(home, open_, Ended(verdict="rolled_back", reason=_BY_HAND))
+            if version is not None:
+                self._want_again(home, version)
             self._point(home, version)
             self._settle_canaries(home, policy, pool)
 
@@ -303,6 +305,13 @@ class Registry:
                 retired = self.retired(policy, version, pool)
                 ended = Ended(verdict="rolled_back", reason=f"it is retired: {retired.reason}" if retired else _BY_HAND)
             _end(home, OpenCanary(version, canary), ended)
+
+    def _want_again(self, home: Path, version: int) -> None:
+        """A canary that was taken back and not yet put away stays, if it is wanted after all."""
+        with suppress(AdapterRefused):
+            canary = canary_in(home / f"v{version}")
+            if canary is not None and canary.ended is not None and canary.ended.verdict == "rolled_back":
+                _end(home, OpenCanary(version, canary), Ended(verdict="promoted", reason=_MADE_CURRENT))
 
     def _check_room(self, policy: str, canary: Canary | None, pool: str, *, make_current: bool) -> None:
         if (make_current or canary is not None) and (open_ := self.canary(policy, pool)) is not None:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from recollect.canary import Canary, answered_by_canary
+from recollect.events import LogEvent
+from recollect.log import LogWriter
 from recollect.quarantine import quarantined
 from recollect.registry import Registry
 from recollect.retired import hashes_of
+from recollect.settings import LogSettings
 from server.engines.scripted import ScriptedEngine
 from tests.api.conftest import Served, serving, until
 from tests.api.live import listening
@@ -227,6 +230,16 @@ async def test_a_canary_that_the_engine_cannot_take_answers_nothing_and_says_why
         listed = await state(served)
         assert listed["canary"]["answers"] is False
         assert "its rank is 64" in listed["versions"][1]["refused"]
+
+
+async def test_while_the_log_is_of_a_newer_version_a_canary_answers_nothing_and_the_server_serves(tmp_path: Path) -> None:
+    await begun(tmp_path)
+    log = LogWriter(tmp_path / "trajectories", LogSettings())
+    log.append(LogEvent(schema=99, event_id="e", trajectory_id="t", kind="feedback"))
+    log.close()
+    async with serving(tmp_path, engine()) as served:
+        assert {await asked(served, f"s{index}") for index in range(20)} == {"memory@v1"}
+        assert (await state(served))["canary"]["answers"] is False
 
 
 async def test_an_engine_that_lost_its_adapters_is_given_the_canary_again(tmp_path: Path) -> None:

@@ -82,6 +82,14 @@ def test_a_promoted_canary_is_current_and_stays_a_version(tmp_path: Path) -> Non
     assert registry.canary("memory") is None
 
 
+def test_one_that_is_made_current_after_all_is_not_put_away(tmp_path: Path) -> None:
+    registry = begun(tmp_path)
+    assert registry.end_canary("memory", 2, WORSE)
+    registry.set_current("memory", 2)
+    put_away(registry, "memory")
+    assert (registry.current("memory"), registry.retired("memory", 2), quarantined(registry, "memory")) == (2, None, [])
+
+
 class Killed(BaseException):
     """The process is dead."""
 
