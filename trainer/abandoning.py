@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from recollect.errors import Conflict, NotFound
+from recollect.learned import hashes_of
 from recollect.log_cursor import all_taken, finish, give_back
 from recollect.log_redact import redacted_ids
 from recollect.policy import Policy
-from recollect.retired import hashes_of
 from recollect.run_records import FORGOTTEN, forget_in_run
 from server.engines.base import Engine
 from trainer.frozen import frozen_policy

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from recollect.errors import AdapterRefused, InvalidRequest
+from recollect.learned import hashes_of
 from recollect.log_redact import redacted_ids
 from recollect.manifest import Manifest
 from recollect.memory import LOCAL_TENANT
 from recollect.registry import Registry
-from recollect.retired import hashes_of
 from recollect.settings import parse
 from trainer.config import TrainConfig
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
+from recollect.learned import affected, hashes_of
 from recollect.log_redact import redacted_ids
 from recollect.quarantine import drop_quarantined
 from recollect.registry import Registry
-from recollect.retired import Retired, affected, hashes_of
+from recollect.retired import Retired
 from recollect.run_records import forget_in_runs
 from recollect.train_lock import trainer_absent
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from openai import APIError
 
+from recollect.learned import LEARNED
 from recollect.registry import WEIGHTS, Registry
-from recollect.retired import LEARNED, Retired
+from recollect.retired import Retired
 from recollect.train_lock import exclusive
 from server.engines.scripted import ScriptedEngine, Trouble
 from tests.api.conftest import Served, serving, until

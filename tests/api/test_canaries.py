@@ -10,10 +10,10 @@ from typing import Any
 
 from recollect.canary import Canary, answered_by_canary
 from recollect.events import LogEvent
+from recollect.learned import hashes_of
 from recollect.log import LogWriter
 from recollect.quarantine import quarantined
 from recollect.registry import Registry
-from recollect.retired import hashes_of
 from recollect.settings import LogSettings
 from server.engines.scripted import ScriptedEngine
 from tests.api.conftest import Served, serving, until

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from recollect.errors import AdapterRefused, InvalidRequest
+from recollect.learned import LEARNED
 from recollect.log import LogWriter
 from recollect.manifest import Manifest
 from recollect.memory import Namespace
 from recollect.registry import WEIGHTS, Registry
-from recollect.retired import LEARNED
 from recollect.settings import LogSettings
 from server.engines.scripted import ScriptedCall, ScriptedEngine, Spoken
 from tests.api.conftest import Served, serving, until

@@ -14,10 +14,11 @@ from recollect.canary import CANARY, Canary, Ended, canary_in
 from recollect.canary_judging import put_away
 from recollect.cli_adapters_show import collectable
 from recollect.errors import Conflict
+from recollect.learned import LEARNED
 from recollect.manifest import Manifest
 from recollect.quarantine import quarantined
 from recollect.registry import WEIGHTS, Registry
-from recollect.retired import LEARNED, Retired
+from recollect.retired import Retired
 from tests.unit.recollect.test_adapters_show import made, published
 
 WORSE = Ended(verdict="rolled_back", reason="worse")

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from recollect.errors import AdapterRefused, Conflict, InvalidRequest, NotFound
+from recollect.learned import LEARNED, UNREADABLE, affected, hashes_of
 from recollect.manifest import Fingerprint, Manifest
 from recollect.quarantine import drop_quarantined
 from recollect.registry import CONFIG, WEIGHTS, Registry, file_sha256
-from recollect.retired import LEARNED, RETIRED, UNREADABLE, Retired, affected, hashes_of
+from recollect.retired import RETIRED, Retired
 
 
 @pytest.fixture

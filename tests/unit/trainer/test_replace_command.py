@@ -12,8 +12,9 @@ from clients.memory_calls import Forgotten
 from recollect.cli_forgotten import print_forgotten
 from recollect.errors import ConfigurationError, InvalidRequest, NotFound
 from recollect.invocation import Invocation
+from recollect.learned import LEARNED
 from recollect.registry import CONFIG, WEIGHTS, Registry, file_sha256
-from recollect.retired import LEARNED, Retired
+from recollect.retired import Retired
 from recollect.settings import load
 from tests.contract.test_training_loop import write_log
 from tests.unit.trainer.test_adapter_registry import manifest
