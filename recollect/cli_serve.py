@@ -86,6 +86,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"server    {found['url']}  pid {found['pid']}  {'ready' if found['ready'] else 'not ready: ' + found['detail']}",
         f"home      {found.get('home', '')}",
         f"engine    {_part(found.get('engine'))}  {found.get('engine_url') or ''}",
+        *_rest(found.get("rest")),
         f"memory    {_part(found.get('memory'))}",
         f"agents    {', '.join(found.get('models', []))}",
     ]
@@ -99,6 +100,14 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines += [f"          {sentence}" for sentence in state["why"]]
         lines += [f"          v{v['version']} refused: {v['refused']}" for v in state["versions"] if v.get("refused")]
     return lines
+
+
+def _rest(rest: dict[str, Any] | None) -> list[str]:
+    """Since when the engine rests, what for, and when it is woken at the latest; nothing where it does not."""
+    if rest is None or rest["phase"] == "awake":
+        return []
+    woken = "" if rest["left_s"] is None else f"; woken in {rest['left_s']:.0f} s unless that is put off"
+    return [f"rest      {rest['phase']} for {rest['since_s']:.0f} s ({rest['mode']}, {rest['reason']}){woken}"]
 
 
 def _spent(budget: dict[str, Any] | None) -> list[str]:

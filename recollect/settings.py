@@ -24,6 +24,8 @@ PREFIX = "RECOLLECT_"
 SEED_MODEL = Path(__file__).parent.parent / "models" / "seed"
 SECRETS = frozenset({"api_key", "headers", "storage_options"})
 Reading = Literal["plain", "section_first", "recall", "question_free"]
+Rest = Literal["none", "sleep", "stop"]
+"""How an engine rests while a trainer uses its device."""
 MAX_SHOWN = 80
 """Characters of a wrong value that an error repeats."""
 
@@ -91,6 +93,11 @@ class EngineSettings(Frozen):
     """Whether the model takes images."""
     start_timeout_s: float = 600.0
     request_timeout_s: float = 600.0
+    rest: Rest = "none"
+    """How it makes room for a trainer on the same device (docs/training.md). sleep: vLLM moves its weights to the main memory and drops
+    its cache; on a GPU only. stop: the child ends and is started again, on any device. none: it does not rest."""
+    rest_drain_s: float = Field(default=30.0, ge=0, allow_inf_nan=False)
+    """How long answers in progress may go on before a rest begins; then they are ended with an error."""
 
     @property
     def model_path(self) -> str:

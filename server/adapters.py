@@ -42,6 +42,8 @@ class Pins(NamedTuple):
 
     policies: Mapping[str, Policy]
     release: Callable[[], None]
+    of_engine: bool = True
+    """False for who calls nothing of this server's engine."""
 
     @property
     def versioned(self) -> bool:
@@ -109,6 +111,11 @@ class Adapters:
         self._drains: set[asyncio.Task[None]] = set()
         self._told: dict[str, str] = {}
         self._misses = 0
+        self._halted = False
+        self._why_not: Callable[[], EngineUnavailable] | None = None
+        self._pinned = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self._changing = asyncio.Lock()  # for _serving, _loaded and _refused: one change at a time, from check to flip
         self._wake = asyncio.Event()
 
@@ -118,7 +125,7 @@ class Adapters:
         What was learned from one pool's tenant answers that tenant alone: others get the base model. Without a `session` no canary answers.
         """
         if not self.settled:
-            raise EngineUnavailable(f"no answer now: {self.detail}", retry_after_s=2)
+            raise self._why_not() if self._why_not else EngineUnavailable(f"no answer now: {self.detail}", retry_after_s=2)
         serving: Mapping[str, Policy] = self._serving if tenant == self._pool else {}
         if session is not None and tenant == self._pool:
             self._sessions.asked(session)
@@ -127,7 +134,27 @@ class Adapters:
         policies = {alias: serving.get(alias) or Policy(base=self._engine.base) for alias in aliases}
         pinned = list(policies.values())
         self._in_flight.update(pinned)
+        self._pinned += 1
+        self._quiet.clear()
         return Pins(policies, lambda: self._release(pinned))
+
+    async def halt(self, why: Callable[[], EngineUnavailable]) -> None:
+        """Leave the engine alone until `go_on`. What is pinned stays so; nothing more is, with this error, until it is settled again."""
+        self._halted = True
+        async with self._changing:  # a round that is looking at the engine now ends first
+            self._why_not = why
+            self._unsettle(why().message)
+
+    async def quiet(self, timeout_s: float) -> bool:
+        """Wait until no request holds pins any more; whether that came within the time."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._quiet.wait(), timeout_s)
+        return self._quiet.is_set()
+
+    def go_on(self) -> None:
+        """Watch the engine again: when it is ready and every version is checked anew, requests are answered."""
+        self._halted = False
+        self._wake.set()
 
     async def watch(self) -> None:
         """Follow the registry and the engine's health for ever."""
@@ -265,6 +292,8 @@ class Adapters:
         return Policy(base=self._engine.base, adapter=alias if version is not None else None, version=version)
 
     async def _follow(self) -> None:
+        if self._halted:
+            return
         health = await self._engine.health()
         if not health.ready:
             self._misses += 1
@@ -277,7 +306,7 @@ class Adapters:
             await self._follow_canary(alias)
         if not self.settled:
             self._on_settling()
-        self.settled, self.detail = True, health.detail
+        self.settled, self.detail, self._why_not = True, health.detail, None
         await self._drop_retired()
 
     async def _follow_alias(self, alias: str) -> None:
@@ -399,6 +428,9 @@ class Adapters:
         self._loaded.clear()
 
     def _release(self, policies: Iterable[Policy]) -> None:
+        self._pinned -= 1
+        if not self._pinned:
+            self._quiet.set()
         for policy in policies:
             self._in_flight[policy] -= 1
             if not self._in_flight[policy]:

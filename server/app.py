@@ -33,6 +33,9 @@ from server.routes import (
     rmm,
     usage,
 )
+from server.routes import (
+    engine as engine_routes,
+)
 from server.service import Service
 
 
@@ -75,6 +78,7 @@ def create_app(
         memories,
         reembed,
         admin,
+        engine_routes,
         usage,
         rmm,
         health,

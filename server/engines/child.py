@@ -12,7 +12,7 @@ from pathlib import Path
 from recollect.errors import AdapterRefused, EngineError, EngineUnavailable, RecollectError
 from recollect.messages import Message
 from recollect.policy import Policy
-from recollect.settings import EngineSettings
+from recollect.settings import EngineSettings, Rest
 from recollect.tools import Tools
 from server.engines import vllm_command
 from server.engines.base import Chunk, Health, Sampling
@@ -50,6 +50,8 @@ class VllmChild:
         self._process: KeptProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._adapters: dict[str, tuple[Policy, str]] = {}
+        self._awake = asyncio.Event()
+        self._awake.set()
         self._changed = asyncio.Condition()
         self._detail = "not started"
         self._failed_starts = 0
@@ -61,6 +63,11 @@ class VllmChild:
     def url(self) -> str | None:
         """Where the server listens now; None while there is none."""
         return self._live.url if self._live else None
+
+    @property
+    def rests(self) -> Rest:
+        """How it rests."""
+        return self.settings.rest
 
     @property
     def pid(self) -> int | None:
@@ -137,6 +144,26 @@ class VllmChild:
         if self._live is None:
             raise self._unavailable()
 
+    async def rest(self) -> None:
+        """Let go of the device: end the process, or have it sleep. Raises EngineUnavailable for one that is to sleep and does not live."""
+        if self.settings.rest == "stop":
+            await self.close()
+        else:
+            await self._engine().rest()
+            self._awake.clear()
+        self._detail = "it rests"
+
+    async def wake(self) -> None:
+        """Start it again, or end its sleep. One that cannot be woken is replaced by a new process."""
+        self._awake.set()
+        if self._live is not None:
+            try:
+                await self._live.wake()
+            except EngineError as exc:
+                await self.close()
+                await self._tell(f"it could not be woken ({exc.message}) and is started again")
+        await self.start()
+
     async def close(self) -> None:
         """End the engine; returns when none of its processes is left."""
         if self._supervisor is not None:
@@ -157,6 +184,7 @@ class VllmChild:
 
     async def _supervise(self) -> None:
         while True:
+            await self._awake.wait()  # one that died in its sleep leaves the device to whoever has it now
             try:
                 reason = await self._one_life()
             except (OSError, RecollectError) as exc:
@@ -244,7 +272,7 @@ class VllmChild:
             misses = 0 if health.ready else misses + 1
             if misses == MISSES:
                 return f"it is ill: {health.detail}"
-            if engine.stalled_s > STALLED_S and not await engine.pulse():
+            if self._awake.is_set() and engine.stalled_s > STALLED_S and not await engine.pulse():
                 return f"no token for {engine.stalled_s:.0f} s"
 
     async def _tell(self, sentence: str) -> None:

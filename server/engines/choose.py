@@ -18,6 +18,7 @@ from server.engines.vllm import VllmEngine
 
 def open_engine(settings: EngineSettings, *, log_dir: Path, report: Callable[[str], None] | None = None) -> Engine | None:
     """The engine, not started yet; None for kind none. ConfigurationError at once if the settings cannot work."""
+    _check_rest(settings)
     match settings.kind:
         case "vllm":
             return VllmChild(settings, log_dir, report)
@@ -26,7 +27,7 @@ def open_engine(settings: EngineSettings, *, log_dir: Path, report: Callable[[st
         case "openai":
             return _upstream(settings)
         case "scripted":
-            return ScriptedEngine(answer=from_memory, window=None, piece_tokens=16, recorded=False)
+            return ScriptedEngine(answer=from_memory, window=None, piece_tokens=16, recorded=False, rests=settings.rest)
         case "none":
             return None
 
@@ -38,6 +39,22 @@ def _attached(url: str, settings: EngineSettings) -> VllmEngine:
         api_key=settings.api_key,
         timeout_s=settings.request_timeout_s,
         max_lora_rank=settings.max_lora_rank,
+        rests=settings.rest,
+    )
+
+
+def _check_rest(settings: EngineSettings) -> None:
+    """Raises ConfigurationError for a rest that the kind of engine cannot take."""
+    if settings.rest == "none" or settings.kind in ("vllm", "scripted"):
+        return
+    if settings.kind == "attach":
+        if settings.rest == "stop":
+            raise ConfigurationError(
+                "engine.rest=stop: this server neither starts nor ends engines of kind attach; set engine.rest=sleep", param="engine.rest"
+            )
+        return
+    raise ConfigurationError(
+        f"engine.rest={settings.rest}: engine.kind={settings.kind} never rests; set engine.rest=none", param="engine.rest"
     )
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TypeVar, cast
 
-from recollect.errors import ConfigurationError, EngineUnavailable, NotFound
+from recollect.errors import ConfigurationError, EngineError, EngineUnavailable, NotFound
 from recollect.messages import Message
 from recollect.policy import Policy
+from recollect.settings import Rest
 from recollect.tools import Tools
 from server.engines.affinity import conversation_key, in_turn, prompt_key
 from server.engines.base import Chunk, Engine, Health, Sampling
 from server.engines.breaker import Clock
 from server.engines.member import Member
+from server.engines.rests import Rests, rest_of
 
 T = TypeVar("T")
 
@@ -60,6 +62,12 @@ class EnginePool:
     def guided(self) -> bool:
         """True if all engines are."""
         return all(member.engine.guided for member in self._members)
+
+    @property
+    def rests(self) -> Rest:
+        """How all rest; `none` if one does not, or in another way."""
+        first, *others = (rest_of(engine) for engine in self.engines)
+        return first if all(other == first for other in others) else "none"
 
     def chat(
         self,
@@ -127,6 +135,22 @@ class EnginePool:
         for member, health in zip(self._members, found, strict=True):
             await member.heard(health)
         return Health(any(health.ready for health in found), "; ".join(health.detail for health in found))
+
+    async def rest(self) -> None:
+        """Let all rest; if one does not, the others are woken."""
+        resting = [engine for engine in self.engines if isinstance(engine, Rests)]
+        results = await asyncio.gather(*(engine.rest() for engine in resting), return_exceptions=True)
+        if failure := next((result for result in results if result is not None), None):
+            with suppress(EngineError):
+                await self.wake()
+            raise failure
+
+    async def wake(self) -> None:
+        """Wake all. Raises the first failure, after all were tried."""
+        resting = [engine for engine in self.engines if isinstance(engine, Rests)]
+        results = await asyncio.gather(*(engine.wake() for engine in resting), return_exceptions=True)
+        if failure := next((result for result in results if result is not None), None):
+            raise failure
 
     async def start(self) -> None:
         """Start all."""

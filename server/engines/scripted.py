@@ -10,6 +10,7 @@ from typing import Any
 from recollect.errors import AdapterRefused, ContextTooLong, EngineUnavailable, NotFound, RecollectError
 from recollect.messages import Message
 from recollect.policy import Policy
+from recollect.settings import Rest
 from recollect.tools import ToolCall, Tools
 from recollect.trajectory import Usage
 from server.engines import toy_tokens
@@ -86,6 +87,8 @@ class ScriptedEngine:
     adapters: dict[str, str] = field(default_factory=dict[str, str])
     in_flight: int = 0
     closed: bool = False
+    rests: Rest = "none"
+    resting: bool = False
 
     def chat(
         self,
@@ -126,6 +129,8 @@ class ScriptedEngine:
 
     async def load_adapter(self, policy: Policy, path: str) -> None:
         """Remember the adapter, unless trouble refuses it."""
+        if self.resting:
+            raise EngineUnavailable("it rests")
         if self.trouble.refuse_adapters:
             raise AdapterRefused(self.trouble.refuse_adapters, param="path")
         self.adapters.setdefault(policy.name, path)
@@ -134,8 +139,18 @@ class ScriptedEngine:
         """Forget the adapter."""
         self.adapters.pop(policy.name, None)
 
+    async def rest(self) -> None:
+        """Answer nothing until it is woken."""
+        self.resting = True
+
+    async def wake(self) -> None:
+        """Answer again."""
+        self.resting = False
+
     async def health(self) -> Health:
         """Ready, unless trouble says otherwise."""
+        if self.resting:
+            return Health(False, "it rests")
         return Health(not self.trouble.unhealthy, self.trouble.unhealthy or "scripted")
 
     async def start(self) -> None:
@@ -164,6 +179,8 @@ class ScriptedEngine:
         if self.recorded:
             self.calls.append(call)
         trouble = self.trouble
+        if self.resting:
+            raise EngineUnavailable("it rests")
         if trouble.fail is not None and trouble.failures:
             trouble.failures -= 1
             raise trouble.fail

@@ -14,6 +14,7 @@ from typing import Any
 from recollect.errors import AdapterRefused, ContextTooLong, EngineError, EngineUnavailable, InvalidRequest, NotFound
 from recollect.messages import Message
 from recollect.policy import Policy
+from recollect.settings import Rest
 from recollect.tools import Tools
 from server.engines import adapter_files
 from server.engines.answers import pieces, whole
@@ -55,7 +56,9 @@ class VllmEngine:
         max_lora_rank: int = 16,
         model_path: Path | None = None,
         behind: bool = False,
+        rests: Rest = "none",
     ) -> None:
+        self.rests = rests
         self._connection = Connection(url, api_key=api_key, timeout_s=timeout_s)
         self._base = base
         self._window: int | None = None
@@ -236,6 +239,16 @@ class VllmEngine:
             return True
         return True
 
+    async def rest(self) -> None:
+        """Have the server sleep: weights go to the main memory, the cache is dropped. What is in flight is given up."""
+        await self._have("/sleep?level=1&mode=abort")
+
+    async def wake(self) -> None:
+        """End the sleep; one that does not sleep goes on."""
+        await self._have("/wake_up")
+        if (await self._connection.get_json("/is_sleeping"))["is_sleeping"]:
+            raise EngineError(f"the engine at {self.url} was woken and sleeps on")
+
     async def discover(self) -> None:
         """Learn the base model's name and window from the server."""
         listed = await self._connection.get_json("/v1/models", timeout_s=HEALTH_TIMEOUT_S)
@@ -264,6 +277,9 @@ class VllmEngine:
         while True:
             health = await self.health()
             if health.ready:
+                if self.rests == "sleep":  # a server that was killed may have left it so, and it answers its health check asleep
+                    with contextlib.suppress(EngineError):
+                        await self.wake()
                 return
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LAST_SEARCH_S)
@@ -287,6 +303,14 @@ class VllmEngine:
                     yield chunk
         finally:
             self._in_flight -= 1
+
+    async def _have(self, path: str) -> None:
+        """Sleep or wake. Raises EngineError for a server that offers neither."""
+        try:
+            await self._connection.post(path, {})
+        except (NotFound, InvalidRequest) as exc:
+            hint = "start it with VLLM_SERVER_DEV_MODE=1 and --enable-sleep-mode, or set engine.rest=none"
+            raise EngineError(f"the engine at {self.url} offers no sleep ({exc.message}); {hint}") from exc
 
     async def _tokenize(self, body: dict[str, Any]) -> list[int]:
         return list((await self._connection.post_json("/tokenize", body))["tokens"])

@@ -36,6 +36,8 @@ def check(settings: EngineSettings) -> None:
         raise ConfigurationError(
             f"engine.max_lora_rank must be 1 to {RANKS[-1]}, not {settings.max_lora_rank}", param="engine.max_lora_rank"
         )
+    if settings.rest == "sleep" and on_cpu():
+        raise ConfigurationError("engine.rest=sleep frees nothing on a CPU; set engine.rest=stop", param="engine.rest")
     if any(argument.replace("_", "-").startswith("--trust-remote-code") for argument in settings.arguments):
         raise ConfigurationError("engine.arguments: code that comes with a model is never run", param="engine.arguments")
 
@@ -100,6 +102,8 @@ def command(settings: EngineSettings, port: int) -> list[str]:
     flags = ["--enable-lora", "--disable-uvicorn-access-log", *(CPU_FLAGS if on_cpu() else ())]
     if settings.tool_call_parser:
         flags.append("--enable-auto-tool-choice")
+    if settings.rest == "sleep":
+        flags.append("--enable-sleep-mode")
     pairs = [part for pair in arguments.items() for part in pair]
     module = "vllm.entrypoints.openai.api_server"
     return [sys.executable, "-m", module, *pairs, *flags, "--lora-target-modules", *PROJECTIONS, *settings.arguments]
@@ -121,6 +125,8 @@ def environment(settings: EngineSettings) -> dict[str, str]:
     }
     if local_folder(settings) is not None:
         values["HF_HUB_OFFLINE"] = "1"
+    if settings.rest == "sleep":
+        values["VLLM_SERVER_DEV_MODE"] = "1"  # without it there is no /sleep
     return values
 
 

@@ -13,13 +13,13 @@ from server.principal import principal_of
 from server.routes.wire import Body, ServiceDep
 
 
-async def _of_pool(request: Request) -> None:
+async def of_pool(request: Request) -> None:
     """Adapters belong to the pool of the tenant `local`. Raises Forbidden for another's key."""
     if principal_of(request).tenant != LOCAL_TENANT:
         raise Forbidden(f"adapters are those of tenant {LOCAL_TENANT}; use a key of it", scope="admin")
 
 
-router = APIRouter(dependencies=[Depends(_of_pool)])
+router = APIRouter(dependencies=[Depends(of_pool)])
 
 
 class PromoteBody(Body):

@@ -12,6 +12,7 @@ from server.principal import NOBODY, principal_of
 from server.routes.wire import ServiceDep
 
 TOLD_TO_ALL = {"ready", "detail", "version", "models"}
+RETRY_AFTER_S = 2
 router = APIRouter()
 
 
@@ -35,7 +36,8 @@ async def ready(request: Request, service: ServiceDep) -> JSONResponse:
     else:
         own = who.tenant == LOCAL_TENANT and "admin" in who.scopes
         shown = (await service.status()).model_dump(mode="json", include=None if own else TOLD_TO_ALL)
-    return JSONResponse(shown, 200 if shown["ready"] else 503, None if shown["ready"] else {"retry-after": "2"})
+    after = service.resting.state.retry_after_s or RETRY_AFTER_S
+    return JSONResponse(shown, 200 if shown["ready"] else 503, None if shown["ready"] else {"retry-after": str(after)})
 
 
 @router.get("/version")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recollect.errors import InvalidRequest, NotFound, StorageFull
+from recollect.errors import InvalidRequest, NotFound, RecollectError, StorageFull
 from recollect.log import LogWriter
 from recollect.memory import LOCAL_TENANT, Namespace
 from recollect.messages import Message
@@ -178,7 +178,7 @@ class Chat:
         if request.use_memory and self._at_end(agent):
             await self._sessions.touch(request.identity.namespace, request.session, agent.id, done=request.session_done)
         session = str(request.identity.namespace), request.session
-        pins = Pins({}, _nothing) if elsewhere else self._adapters.pin(agent.aliases, request.identity.tenant, session)
+        pins = Pins({}, _nothing, of_engine=False) if elsewhere else self._adapters.pin(agent.aliases, request.identity.tenant, session)
         return Exchange(
             agent=agent,
             request=AgentRequest(
@@ -247,6 +247,12 @@ class Chat:
         self._admission.close()
         for exchange in tuple(self._running):
             exchange.stop()
+
+    def end_all(self, reason: RecollectError) -> None:
+        """End every answer of this server's engine that still runs with this error; who comes afterwards is not concerned."""
+        for exchange in tuple(self._running):
+            if exchange.of_engine:
+                exchange.end(reason)
 
     async def close(self) -> None:
         """Let running answers and pending writes finish, for a bounded time."""

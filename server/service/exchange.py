@@ -109,6 +109,11 @@ class Exchange:
         return self._context.namespace
 
     @property
+    def of_engine(self) -> bool:
+        """Whether it calls this server's engine."""
+        return self._pins.of_engine
+
+    @property
     def usage(self) -> Usage:
         """Tokens of all model calls of the answer."""
         return self._context.recorder.usage

@@ -14,6 +14,7 @@ from server.adapters import AdapterState
 from server.canary_routing import CanaryState
 from server.service.admission import Refusal
 from server.service.exchange import Exchange
+from server.service.resting import REASONS, Reason
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -63,6 +64,8 @@ class Metrics:
             registry=registry,
         )
 
+        self._resting = Gauge("recollect_engine_resting", "Whether the engine rests, and what for.", ("reason",), registry=registry)
+
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A figure that is looked up when it is asked for."""
         Gauge(name, text, registry=self._registry).set_function(value)
@@ -88,8 +91,10 @@ class Metrics:
         """The store was searched."""
         self._search.observe(seconds)
 
-    def text(self, states: Sequence[AdapterState]) -> bytes:
-        """Everything, as Prometheus reads it. `states` tell which versions answer."""
+    def text(self, states: Sequence[AdapterState], resting: Reason | None) -> bytes:
+        """Everything, as Prometheus reads it. `states` tell which versions answer, `resting` what the engine rests for."""
+        for reason in REASONS:
+            self._resting.labels(reason).set(reason == resting)
         for gauge in (self._adapter, self._share, self._rewarded, self._reward, self._difference):
             gauge.clear()
         for state in states:

@@ -48,6 +48,7 @@ from server.service.opening import StoreOpener
 from server.service.readings import Readings
 from server.service.reflect import Reflecting
 from server.service.responses import Responses
+from server.service.resting import Resting, RestState
 from server.service.sessions import OpenSession, Sessions
 from server.service.spending import Budget, Spending
 from server.service.store import OpeningStore
@@ -78,6 +79,7 @@ class Status(Frozen):
     pid: int
     home: str
     engine: Part
+    rest: RestState
     memory: Part
     models: list[str]
     policies: dict[str, str]
@@ -174,6 +176,7 @@ class Service:
             admission=admission,
             bounds=Bounds(settings.server.max_stream_s, settings.agents.max_tool_rounds),
         )
+        self.resting = Resting(self.engine, self.adapters, settings.engine, end_answers=self.chat.end_all)
         self.readings = Readings(self.chat, known)
         self.responses = Responses(self.home / "responses", known)
         self.delegation = self._delegation(settings)
@@ -247,6 +250,7 @@ class Service:
                 if watching is not None:
                     watching.cancel()
                     parts.push_async_callback(asyncio.wait, {watching})
+            parts.push_async_callback(self.resting.close)
             parts.push_async_callback(self.chat.close)
             if self.delegation is not None:
                 parts.push_async_callback(self.delegation.close)
@@ -269,7 +273,7 @@ class Service:
     async def measured(self) -> bytes:
         """What was counted and timed, for Prometheus."""
         states = await self.adapters.list()
-        return self.metrics.text(states)
+        return self.metrics.text(states, self.resting.state.reason)
 
     async def status(self) -> Status:
         """Where the server stands."""
@@ -284,6 +288,7 @@ class Service:
             pid=os.getpid(),
             home=str(self.home),
             engine=answering,
+            rest=self.resting.state,
             memory=memory,
             models=self.models,
             policies=serving,
