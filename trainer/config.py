@@ -55,6 +55,9 @@ class Optimisation(Frozen):
     """Of rollouts, and therefore of the log-probs that are trained on."""
     rows_per_batch: int = Field(default=16, ge=1)
     """Rows that are computed at once. It changes speed and memory, not the gradient."""
+    engine: Literal["beside", "rests"] = "beside"
+    """Where the engine is while an update is made. beside: it goes on, on a device or a part of one of its own. rests: the server of the
+    home lets it rest (its `engine.rest`), and wakes it before anything is sampled: one device holds both in turn."""
     threads: int = Field(default=0, ge=0)
     """Threads of an update on a CPU; 0: torch's choice. With 1 the same batches give the same weights, byte for byte."""
 
@@ -163,6 +166,8 @@ class TrainConfig(Frozen):
     def _fits(self) -> Self:
         if self.decided_after == 1 or self.decided_after >= self.group_size:
             raise ValueError(f"decided_after must be 2 or more and less than group_size ({self.group_size}); 0 turns it off")
+        if self.max_lag and self.optimisation.engine == "rests":
+            raise ValueError("max_lag samples while an update is made, when the engine rests: set max_lag=0 or optimisation.engine=beside")
         if self.max_lag and self.optimisation.importance_cap is None:
             raise ValueError("max_lag samples from older policies, which importance sampling corrects: set optimisation.importance_cap")
         return self

@@ -23,6 +23,8 @@ class Timing:
     rollouts_s: float = 0.0
     """What the rollouts themselves took, which may have begun in an iteration before; no part of the total."""
     update_s: float = 0.0
+    rest_s: float = 0.0
+    """Of the update: until the engine rested, and until it was back."""
     sync_s: float = 0.0
 
     @property
@@ -71,6 +73,7 @@ def iteration_metrics(
         "rollout_s": timing.rollout_s,
         "rollouts_s": timing.rollouts_s,
         "update_s": timing.update_s,
+        "rest_s": timing.rest_s,
         "sync_s": timing.sync_s,
         "calls_per_s": calls / timing.total_s if timing.total_s else 0.0,
     }

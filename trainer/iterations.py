@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 from recollect.trajectory import TrajectoryGroup
@@ -114,7 +115,9 @@ async def _iteration(run: Run, number: int, ahead: _Ahead) -> tuple[dict[str, An
     lag = 0.0 if batch.imitates else _lag(batch.samples, run)
     update: Mapping[str, float] = {}
     if batch.samples:
-        update = await asyncio.to_thread(run.learner.update, batch.samples, corrected=not batch.imitates)
+        waited = run.device.waited_s
+        update = await run.device.use(partial(run.learner.update, batch.samples, corrected=not batch.imitates))
+        timing.rest_s = run.device.waited_s - waited
     timing.update_s = time.perf_counter() - clock
     size = run.config.group_size
     return iteration_metrics(

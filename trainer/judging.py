@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from recollect.errors import CorruptLog
@@ -38,7 +38,7 @@ async def judged(run: Run, before: Measured, after: Measured, learned: Learned) 
     if why := unchanged(after.fingerprint, before.fingerprint):
         return Verdict((why,))
     if config.publish == "gate":
-        checks = await asyncio.to_thread(_checks, run, before, after, samples, len(iterations))
+        checks = await run.device.use(partial(_checks, run, before, after, samples, len(iterations)))
         decision = decide(config.gate, run.tasks.held_out, before.held_out, after.held_out, checks, seed=config.seed)
         return Verdict(decision.reasons, keep=True, gate=decision.figures)
     difference = paired_difference(before.held_out.sampled, after.held_out.sampled, seed=config.seed)

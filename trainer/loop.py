@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from recollect.errors import Conflict, NotFound
 from recollect.memory import LOCAL_TENANT
@@ -20,6 +21,7 @@ from trainer.abandoning import blank_forgotten, settle_finished, unload_forgotte
 from trainer.candidates import Candidates
 from trainer.closed_book import answerable, without
 from trainer.config import TrainConfig
+from trainer.device import Beside, Device
 from trainer.evaluate import paired_difference
 from trainer.frozen import frozen_aliases, frozen_policies
 from trainer.inputs import (
@@ -69,12 +71,14 @@ async def train(
     replaces: int | None = None,
     resume: Unfinished | None = None,
     until: float | None = None,
+    device: Device | None = None,
     listen: Listener = silent,
 ) -> TrainResult:
     """Train the policy that `config.policy` names (empty: `settings.agents.policy`), on the home's log and memory if no others are given.
 
     `replaces` is a retired version: training goes on from its nearest ancestor that is not retired, not from the current version.
     `resume` is a run that died: it goes on behind its last checkpoint, and repeats no rollout that it recorded.
+    `device`: where updates are made; None: beside the engine.
     `until` (of `time.monotonic`): iterations end so that the run can be measured by then; it is published as it is.
     Raises NothingToDo, ConfigurationError, AdapterRefused, Conflict, EngineError, FloatingPointError (diverged), OSError.
     """
@@ -88,6 +92,8 @@ async def train(
         raise Conflict(f"run {resume.folder.id} cannot go on: {why}", param="resume")
     log = log or (resume.log if resume else await asyncio.to_thread(read_logged, home, alias, pool))
     logged = tasks_of_log(config, settings, log, pool)
+    device = device or Beside()
+    await device.begin()
     await check_engine(engine)
     await unload_forgotten(home, engine)
     registry = Registry(home / "adapters")
@@ -98,15 +104,8 @@ async def train(
     folder = resume.folder if resume else RunFolder.create(home)
 
     listen(Progress("prepare", text=f"run {folder.id}: loading {settings.engine.model_path}"))
-    learner = await asyncio.to_thread(
-        Learner,
-        settings.engine.model_path,
-        config.optimisation,
-        seed=config.seed,
-        output=folder.path,
-        parent=parent.folder,
-        planned=config.iterations,
-    )
+    made = partial(Learner, settings.engine.model_path, config.optimisation, seed=config.seed, output=folder.path)
+    learner = await device.use(partial(made, parent=parent.folder, planned=config.iterations))
     budget = Budget.of(settings.agents.section_tokens, settings.agents.memory_tokens, settings.prompt_pack)
     tasks = await asyncio.to_thread(assemble, config, logged, length=learner.length, section_tokens=min(budget.section, GENERATED_SECTION))
     if resume is None:
@@ -131,7 +130,7 @@ async def train(
         recorded = await asyncio.to_thread(Recorded, folder.rollouts, lambda stage: not stage.isdigit() or int(stage) > done)
         candidates = Candidates(engine, learner, folder.candidates, alias=alias, run_id=folder.id)
         rollouts = Rollouts(engine, memory, agents, config.concurrency, config.rewards, config.scoring, judge, frozen)
-        parts = (folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, recorded, until, told)
+        parts = (folder, log, tasks, parent, registry, engine, learner, candidates, rollouts, recorded, device, until, told)
         run = Run(alias, config, settings, pool, *parts)
         try:
             first = await candidates.begin(parent.folder)

@@ -9,6 +9,7 @@ from recollect.settings import Settings
 from server.engines.base import Engine
 from trainer.candidates import Candidates
 from trainer.config import TrainConfig
+from trainer.device import Device
 from trainer.inputs import LogInput, Parent
 from trainer.progress import Listener
 from trainer.recorded import Recorded
@@ -39,6 +40,7 @@ class Run:
     candidates: Candidates
     rollouts: Rollouts
     recorded: Recorded
+    device: Device
     until: float | None
     """Of `time.monotonic`: when the run is to be over; None: whenever it is."""
     listen: Listener

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,6 +14,7 @@ from server.engines.base import Engine
 from server.engines.pool import EnginePool
 from server.engines.vllm import VllmEngine
 from trainer.config import TrainConfig
+from trainer.device import Device, Shared, server_of
 from trainer.inputs import LogInput
 from trainer.progress import Listener
 from trainer.result import TrainResult
@@ -34,10 +34,7 @@ def running_engine(settings: Settings, urls: Sequence[str]) -> Engine:
 
 def _of_server(home: Path) -> list[str]:
     """The URLs of all engines, as the running server wrote them down."""
-    try:
-        server = json.loads((home / "server.json").read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        server = {}
+    server = server_of(home)
     urls: list[str] = server.get("engine_urls") or [url for url in (server.get("engine_url"),) if url]
     if not urls:
         raise ConfigurationError(
@@ -59,9 +56,21 @@ async def _run(
     # Imported here: torch takes seconds, and that there is nothing to do is told before.
     from trainer.loop import train
 
-    engine = running_engine(settings, engine_urls)
+    engine, device = running_engine(settings, engine_urls), None
+    if config.optimisation.engine == "rests":
+        engine, device = _sharing(settings.home, engine_urls, engine)
     try:
         with listening() as listen:
-            return await train(config, settings, engine, log=log, listen=listen, **how)
+            return await train(config, settings, engine, log=log, listen=listen, device=device, **how)
     finally:
         await engine.close()
+
+
+def _sharing(home: Path, engine_urls: Sequence[str], engine: Engine) -> tuple[Engine, Device]:
+    """The engines, which are given their adapters again after each rest, and the device that they share."""
+    if engine_urls:
+        raise ConfigurationError(
+            "optimisation.engine=rests: the engine that rests is that of the home's server; leave --engine-url out", param="engine-url"
+        )
+    pool = engine if isinstance(engine, EnginePool) else EnginePool([engine])
+    return pool, Shared(home, _of_server(home), pool.reload)

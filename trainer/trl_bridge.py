@@ -15,7 +15,8 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -99,6 +100,10 @@ class _RecordedTrainer(GRPOTrainer):
         self.args.generation_batch_size = num_batches * rows
         self._batches, self._position = [], 0
         self._ratios, self._drift = [], []
+
+    def let_go(self) -> None:
+        """Forget the last step's batches."""
+        self._batches, self._ratios, self._drift = [], [], []
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> RepeatSampler:
         return RepeatSampler(
@@ -207,8 +212,10 @@ class Learner:
         )
         self._trainer.remove_callback(PrinterCallback)
         self._trainer.remove_callback(ProgressCallback)
-        self._first = lora_weights.kept(self.model)
         self._scheduled(planned)
+        self._shares = gpu and optimisation.engine == "rests"
+        self._put_aside()
+        self._first = lora_weights.kept(self.model)
 
     @property
     def model(self) -> PeftModel:
@@ -250,11 +257,12 @@ class Learner:
         started = time.perf_counter()
         if self.optimisation.threads:
             torch.set_num_threads(self.optimisation.threads)  # it holds for the thread that says it, and updates come from any
-        self._trainer.feed(samples, cap=self.optimisation.importance_cap if corrected else None)
-        self._trainer.state.log_history.clear()
-        self._trainer.train()
-        self.updates += 1
-        return _metrics(self._trainer, samples, time.perf_counter() - started)
+        with self._at_work():
+            self._trainer.feed(samples, cap=self.optimisation.importance_cap if corrected else None)
+            self._trainer.state.log_history.clear()
+            self._trainer.train()
+            self.updates += 1
+            return _metrics(self._trainer, samples, time.perf_counter() - started)
 
     def largest_change(self) -> float:
         """Of all adapted weight matrices the largest ratio of the change's Frobenius norm to that of the matrix."""
@@ -262,7 +270,8 @@ class Learner:
 
     def divergence(self, samples: Sequence[Sample]) -> float:
         """The mean divergence (k3, nats a token) from the model that the run began with, on some of the samples."""
-        return lora_weights.divergence(self.model, self._first, samples, temperature=self.optimisation.temperature)
+        with self._at_work():
+            return lora_weights.divergence(self.model, self._first, samples, temperature=self.optimisation.temperature)
 
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's format, as safetensors."""
@@ -292,6 +301,31 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         self.updates = state["updates"]
+
+    @contextmanager
+    def _at_work(self) -> Generator[None]:
+        """All where updates are computed; before and after, if the engine wants that device, it lies in the main memory."""
+        if self._shares:
+            self._move(self._trainer.accelerator.device)
+        try:
+            yield
+        finally:
+            self._put_aside()
+
+    def _put_aside(self) -> None:
+        """Leave the device to the engine, if it shares it."""
+        if self._shares:
+            self._trainer.let_go()
+            self._move(torch.device("cpu"))
+            gc.collect()
+            torch.cuda.empty_cache()
+
+    def _move(self, device: torch.device) -> None:
+        self.model.to(device)  # in place: the optimiser goes on with the same parameters
+        for state in self._optimizer.state.values():
+            for name, value in state.items():
+                if isinstance(value, torch.Tensor) and value.dim():  # counts of steps are scalars, which stay where torch keeps them
+                    state[name] = value.to(device)
 
     def _scheduled(self, planned: int) -> None:
         """Give TRL an optimiser and a schedule of the learning rate that live through all updates."""

@@ -66,8 +66,8 @@ class EnginePool:
     @property
     def rests(self) -> Rest:
         """How all rest; `none` if one does not, or in another way."""
-        first, *others = (rest_of(engine) for engine in self.engines)
-        return first if all(other == first for other in others) else "none"
+        found: list[Rest] = [rest_of(engine) for engine in self.engines]
+        return found[0] if all(other == found[0] for other in found) else "none"
 
     def chat(
         self,
@@ -128,6 +128,13 @@ class EnginePool:
         results = await asyncio.gather(*(member.unload(policy) for member in self._members), return_exceptions=True)
         if failure := next((result for result in results if result is not None), None):
             raise failure
+
+    async def reload(self) -> None:
+        """Load all adapters again: the engines were away, and may have lost them. Raises EngineUnavailable, AdapterRefused."""
+        for member in self._members:
+            member.lost()
+            for policy, path in self._adapters.values():
+                await member.load(policy, path)
 
     async def health(self) -> Health:
         """Ready if any engine is; the detail tells of each."""

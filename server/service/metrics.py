@@ -91,7 +91,7 @@ class Metrics:
         """The store was searched."""
         self._search.observe(seconds)
 
-    def text(self, states: Sequence[AdapterState], resting: Reason | None) -> bytes:
+    def text(self, states: Sequence[AdapterState], resting: Reason | None = None) -> bytes:
         """Everything, as Prometheus reads it. `states` tell which versions answer, `resting` what the engine rests for."""
         for reason in REASONS:
             self._resting.labels(reason).set(reason == resting)

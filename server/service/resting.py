@@ -83,11 +83,11 @@ class Resting:
             phase=self._phase, mode=mode, reason=self._reason, since_s=since, left_s=left, retry_after_s=self._unavailable().retry_after_s
         )
 
-    async def rest(self, reason: Reason, lease_s: float, drain_s: float | None = None) -> RestState:
-        """Let the engine rest for `lease_s` seconds from now, or if it rests already, from now on for so long.
+    async def rest(self, reason: Reason, lease_s: float, drain_s: float | None = None, *, renew: bool = False) -> RestState:
+        """Let the engine rest for `lease_s` seconds, or if it rests already, for so long from now on. `renew`: only if it does.
 
-        Requests are refused at once; answers in progress have `drain_s` (None: what the settings say) to end. Raises Conflict for an
-        engine that cannot rest, EngineUnavailable, EngineError; then it answers as before.
+        No request is begun any more; answers in progress have `drain_s` (None: what the settings say) to end. Raises Conflict for an
+        engine that cannot rest or rests no more, EngineUnavailable, EngineError; then it answers as before.
         """
         if not isinstance(self._engine, Rests) or self._engine.rests == "none":
             raise Conflict(self._why_never(), param="engine.rest", code="engine_cannot_rest")
@@ -96,6 +96,8 @@ class Resting:
         async def rest() -> RestState:
             async with self._changing:
                 if self._phase == "awake":
+                    if renew:
+                        raise Conflict("the engine does not rest any more: it was woken, or started anew", param="renew")
                     await self._lie_down(engine, reason, self._drain_s if drain_s is None else drain_s)
                 self._renew(lease_s)
                 return self.state
