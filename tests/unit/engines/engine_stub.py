@@ -28,6 +28,10 @@ class Stub:
         self.cut = False
         self.hang = asyncio.Event()
         self.hang.set()
+        self.sleeps = False
+        """Whether it was started with sleep mode, in the development mode that alone has its routes."""
+        self.awake = asyncio.Event()
+        self.awake.set()
         self.adapters: dict[str, str] = {}
         self.vocabulary: dict[str, list[int]] = {}
         self.piece_bytes = 0
@@ -35,7 +39,10 @@ class Stub:
 
     def app(self) -> web.Application:
         app = web.Application()
-        app.add_routes([web.get("/health", self.health), web.get("/v1/models", self.models), web.post("/{path:.*}", self.post)])
+        app.add_routes([web.get("/health", self.health), web.get("/v1/models", self.models)])
+        if self.sleeps:
+            app.add_routes([web.post("/sleep", self.sleep), web.post("/wake_up", self.wake_up), web.get("/is_sleeping", self.is_sleeping)])
+        app.add_routes([web.post("/{path:.*}", self.post)])
         return app
 
     async def health(self, request: web.Request) -> web.Response:
@@ -44,6 +51,20 @@ class Stub:
     async def models(self, request: web.Request) -> web.Response:
         adapters = [{"id": name, "parent": self.name} for name in self.adapters]
         return web.json_response({"data": [{"id": self.name, "parent": None, "max_model_len": 64}, *adapters]})
+
+    async def sleep(self, request: web.Request) -> web.Response:
+        assert request.query["level"] == "1"
+        self.awake.clear()
+        return web.json_response({"status": "sleeping", "level": 1})
+
+    async def wake_up(self, request: web.Request) -> web.Response:
+        if "/wake_up" in self.replies:
+            return web.json_response(self.replies["/wake_up"][1], status=self.replies["/wake_up"][0])
+        self.awake.set()
+        return web.json_response({"status": "awake", "tags": None})
+
+    async def is_sleeping(self, request: web.Request) -> web.Response:
+        return web.json_response({"is_sleeping": not self.awake.is_set()})
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -64,6 +85,9 @@ class Stub:
             return web.json_response({"tokens": self.vocabulary.get(text, list(text.encode()))})
         if path == "/detokenize":
             return web.json_response({"prompt": bytes(body["tokens"]).decode()})
+        if path in ("/sleep", "/wake_up"):
+            return web.json_response({"detail": "Not Found"}, status=404)
+        await self.awake.wait()  # as vLLM's do, requests wait for the engine to wake up
         if body["model"] != self.name and body["model"] not in self.adapters:
             return web.json_response({"error": {"message": f"The model `{body['model']}` does not exist.", "code": 404}}, status=404)
         return await self.streamed(request, body) if body.get("stream") else web.json_response(self.whole(body))
@@ -134,7 +158,11 @@ async def main() -> None:
         sys.exit("ValueError: the weights are made of cheese")
     print("INFO Resolved architecture: StubForCausalLM\nINFO Starting to load model stub", flush=True)
     await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)", start_new_session=True)
-    async with serving(Stub(known.served_model_name), known.port) as stub:
+    engine = Stub(known.served_model_name)
+    engine.sleeps = "--enable-sleep-mode" in sys.argv and os.environ.get("VLLM_SERVER_DEV_MODE") == "1"
+    if os.environ.get("STUB_SLEEPS_ON"):
+        engine.replies["/wake_up"] = (500, {"error": {"message": "CUDA out of memory"}})
+    async with serving(engine, known.port) as stub:
         if os.environ.get("STUB_HANGS"):
             stub.hang.clear()
         await asyncio.Event().wait()

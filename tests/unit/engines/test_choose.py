@@ -51,6 +51,10 @@ def test_each_kind_is_its_engine(model: Path, tmp_path: Path) -> None:
         (EngineSettings(model="/nowhere/model"), "engine.model"),
         (EngineSettings(model="./nowhere"), "engine.model"),
         (EngineSettings(model="org/model", max_lora_rank=0), "engine.max_lora_rank"),
+        (EngineSettings(kind="attach", urls=("http://a",), rest="stop"), "engine.rest"),
+        (EngineSettings(kind="openai", model="m", urls=("http://a",), rest="sleep"), "engine.rest"),
+        (EngineSettings(kind="openai", model="m", urls=("http://a",), rest="stop"), "engine.rest"),
+        (EngineSettings(kind="none", rest="stop"), "engine.rest"),
         (EngineSettings(model="org/model", max_lora_rank=1000), "engine.max_lora_rank"),
         (EngineSettings(model="org/model", arguments=("--trust-remote-code",)), "engine.arguments"),
         (EngineSettings(model="org/model", arguments=("--trust_remote_code=true",)), "engine.arguments"),
@@ -61,6 +65,22 @@ def test_wrong_settings_are_named(settings: EngineSettings, param: str, tmp_path
         open_engine(settings, log_dir=tmp_path)
     assert raised.value.param == param
     assert str(raised.value.param) in raised.value.message
+
+
+@pytest.mark.usefixtures("installed")
+def test_sleep_is_for_gpus(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = EngineSettings(model=str(model), rest="sleep")
+    monkeypatch.setattr(vllm_command, "on_cpu", lambda: True)
+    with pytest.raises(ConfigurationError, match=r"frees nothing on a CPU; set engine\.rest=stop") as raised:
+        open_engine(settings, log_dir=tmp_path)
+    assert raised.value.param == "engine.rest"
+    monkeypatch.setattr(vllm_command, "on_cpu", lambda: False)
+    open_engine(settings, log_dir=tmp_path)
+    assert "--enable-sleep-mode" in vllm_command.command(settings, 1)
+    assert vllm_command.environment(settings)["VLLM_SERVER_DEV_MODE"] == "1"
+    other = EngineSettings(model=str(model), rest="stop")
+    assert "--enable-sleep-mode" not in vllm_command.command(other, 1)
+    assert "VLLM_SERVER_DEV_MODE" not in vllm_command.environment(other)
 
 
 @pytest.mark.usefixtures("installed")

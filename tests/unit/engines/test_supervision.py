@@ -176,6 +176,81 @@ async def test_an_engine_that_answers_nothing_any_more_is_restarted(engine: Vllm
     assert await complete(engine) == "Hello"
 
 
+async def test_one_that_stops_leaves_no_process_and_comes_back_with_its_adapters(model: Path, tmp_path: Path, adapter: Path) -> None:
+    engine = VllmChild(EngineSettings(model=str(model), rest="stop"), tmp_path / "logs")
+    await engine.start()
+    await engine.ready(30)
+    await engine.load_adapter(POLICY, str(adapter))
+    assert engine.pid is not None
+    url, keeper = engine.url, psutil.Process(engine.pid)
+    processes = [keeper, *keeper.children(recursive=True)]
+    await engine.rest()
+    assert not [process for process in processes if process.is_running()]
+    assert (await engine.health()).detail == "it rests"
+    with pytest.raises(EngineUnavailable, match="not ready: it rests"):
+        await complete(engine)
+    await engine.wake()
+    await engine.ready(30)
+    assert engine.url == url
+    assert await complete(engine, POLICY) == "Hello"
+    await engine.close()
+
+
+async def test_one_that_sleeps_is_the_same_process_awake(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "STALLED_S", 0.0)
+    monkeypatch.setattr("server.engines.vllm.PULSE_TIMEOUT_S", 0.2)
+    engine = VllmChild(EngineSettings(model=str(model), rest="sleep"), tmp_path / "logs")
+    await engine.start()
+    with pytest.raises(EngineUnavailable):
+        await engine.rest()  # it is no engine yet that could sleep
+    await engine.ready(30)
+    first = engine.pid
+    await engine.rest()
+    asked = asyncio.create_task(complete(engine))
+    for _ in range(3):  # of its supervisor's looks: what waits for it to wake up is no sign that it is ill
+        await asyncio.sleep(child_module.WATCH_S)
+    assert not asked.done()
+    await engine.wake()
+    assert await asked == "Hello"
+    assert engine.pid == first
+    await engine.close()
+
+
+async def test_one_that_dies_asleep_is_started_again_when_it_is_woken(model: Path, tmp_path: Path) -> None:
+    engine = VllmChild(EngineSettings(model=str(model), rest="sleep"), tmp_path / "logs")
+    await engine.start()
+    await engine.ready(30)
+    await engine.rest()
+    assert engine.pid is not None
+    first = engine.pid
+    psutil.Process(first).children()[0].kill()
+    await down(engine)
+    async with asyncio.timeout(20):
+        while "starting it again" not in (await engine.health()).detail:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(2 * child_module.FIRST_BACKOFF_S)
+    assert engine.pid is None
+    await engine.wake()
+    await engine.ready(30)
+    assert engine.pid not in (None, first)
+    assert await complete(engine) == "Hello"
+    await engine.close()
+
+
+async def test_one_that_cannot_be_woken_is_replaced(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUB_SLEEPS_ON", "1")
+    engine = VllmChild(EngineSettings(model=str(model), rest="sleep"), tmp_path / "logs")
+    await engine.start()
+    await engine.ready(30)
+    first = engine.pid
+    await engine.rest()
+    await engine.wake()
+    await engine.ready(30)
+    assert engine.pid not in (None, first)
+    assert await complete(engine) == "Hello"
+    await engine.close()
+
+
 async def test_closing_does_not_wait_for_a_start(model: Path, tmp_path: Path) -> None:
     engine = VllmChild(EngineSettings(model=str(model)), tmp_path / "logs")
     await engine.start()
