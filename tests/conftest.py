@@ -38,7 +38,7 @@ def model_folder() -> Path:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def engine(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[VllmChild]:
     """vLLM, started once for all tests and ready. When it is closed, none of its processes may be left."""
-    child = VllmChild(EngineSettings(model=str(model_folder)), tmp_path_factory.mktemp("engine"))
+    child = VllmChild(EngineSettings(model=str(model_folder), rest="stop"), tmp_path_factory.mktemp("engine"))
     await child.start()
     try:
         await child.ready(600)
