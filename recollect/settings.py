@@ -64,6 +64,16 @@ class ServerSettings(Frozen):
     """How long an answer may take; then it is ended with an error. Readings that were begun by MCP may take any time."""
 
 
+class FallbackSettings(Frozen):
+    """An OpenAI-compatible server that answers while the engine rests. What users say is sent there."""
+
+    url: Annotated[str, AfterValidator(_http_url_if_set)] = ""
+    """Empty: while the engine rests nobody is answered."""
+    model: str = ""
+    """The name that it knows the model by."""
+    api_key: str = Field(default="", repr=False)
+
+
 class EngineSettings(Frozen):
     """Which language model answers.
 
@@ -98,6 +108,7 @@ class EngineSettings(Frozen):
     its cache; on a GPU only. stop: the child ends and is started again, on any device. none: it does not rest."""
     rest_drain_s: float = Field(default=30.0, ge=0, allow_inf_nan=False)
     """How long answers in progress may go on before a rest begins; then they are ended with an error."""
+    fallback: FallbackSettings = FallbackSettings()
 
     @property
     def model_path(self) -> str:

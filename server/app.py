@@ -11,7 +11,7 @@ from memory_store.embedders.base import Embedder
 from recollect.settings import Settings
 from recollect.stores import LocalStore
 from server.engines.base import Engine
-from server.engines.choose import open_engine
+from server.engines.choose import open_engine, open_fallback
 from server.mcp_app import build_mcp
 from server.routes import (
     admin,
@@ -48,7 +48,8 @@ def create_app(
     Raises ConfigurationError, StorageFull, OSError. It serves while its lifespan runs; `app.state.service` is its Service.
     """
     opened = open_engine(settings.engine, log_dir=settings.home / "logs") if engine is None else None
-    service = Service(settings, engine=engine or opened, owns_engine=engine is None, store=store, embedder=embedder)
+    fallback = open_fallback(settings.engine)
+    service = Service(settings, engine=engine or opened, owns_engine=engine is None, fallback=fallback, store=store, embedder=embedder)
     mcp = build_mcp(service)
 
     @asynccontextmanager

@@ -83,7 +83,8 @@ class RunFolder:
     ) -> None:
         """The resolved configuration, without keys, the version that the run goes on from, the one that it replaces, and the
         tokens of the model's window."""
-        secret = {"engine": {"api_key"}, "embedder": {"api_key"}, "memory": {"storage_options"}, "telemetry": {"headers"}}
+        engine: dict[str, Any] = {"api_key": True, "fallback": {"api_key"}}
+        secret = {"engine": engine, "embedder": {"api_key"}, "memory": {"storage_options"}, "telemetry": {"headers"}}
         resolved = settings.model_dump(mode="json", exclude=secret)
         trained = config.model_dump(mode="json", exclude={"judge": {"api_key"}})
         content = {"train": trained, "settings": resolved, "pool": pool, "parent": parent, "replaces": replaces, "window": window}

@@ -32,6 +32,17 @@ def open_engine(settings: EngineSettings, *, log_dir: Path, report: Callable[[st
             return None
 
 
+def open_fallback(settings: EngineSettings) -> OpenAIUpstream | None:
+    """What answers while the engine rests; None where nothing does. ConfigurationError if the settings cannot work."""
+    found = settings.fallback
+    if not found.url:
+        return None
+    if not found.model:
+        raise ConfigurationError("engine.fallback.url needs engine.fallback.model, the model's name there", param="engine.fallback.model")
+    key_setting = "engine.fallback.api_key"
+    return OpenAIUpstream(found.url, found.model, found.api_key, timeout_s=settings.request_timeout_s, key_setting=key_setting)
+
+
 def _attached(url: str, settings: EngineSettings) -> VllmEngine:
     return VllmEngine(
         url,

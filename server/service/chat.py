@@ -17,6 +17,7 @@ from recollect.errors import InvalidRequest, NotFound, RecollectError, StorageFu
 from recollect.log import LogWriter
 from recollect.memory import LOCAL_TENANT, Namespace
 from recollect.messages import Message
+from recollect.policy import Policy
 from recollect.stores import MemoryStore
 from recollect.tools import Tools
 from server.adapters import Adapters, Pins
@@ -110,16 +111,19 @@ class Chat:
         answered: Callable[[Exchange], None],
         at_end: Callable[[Agent], bool],
         admission: Admission,
+        stand_in: Callable[[], Engine | None],
         bounds: Bounds,
     ) -> None:
         """`sees`: whether the engine takes images. `trajectory_tokens`: of how many tokens a trajectory keeps the ids. `answered` is told
-        of each answer that has ended. `at_end`: whether an agent waits for the end of sessions."""
+        of each answer that has ended. `at_end`: whether an agent waits for the end of sessions.
+        `stand_in`: what answers in place of the engine now, if anything does."""
         self._agents = agents
         self._rerankers = rerankers
         self._spending = spending
         self._sessions = sessions
         self._at_end = at_end
         self._admission = admission
+        self._stand_in = stand_in
         self._bounds = bounds
         self._limits = limits
         self._answered = answered
@@ -178,7 +182,13 @@ class Chat:
         if request.use_memory and self._at_end(agent):
             await self._sessions.touch(request.identity.namespace, request.session, agent.id, done=request.session_done)
         session = str(request.identity.namespace), request.session
-        pins = Pins({}, _nothing, of_engine=False) if elsewhere else self._adapters.pin(agent.aliases, request.identity.tenant, session)
+        if elsewhere:
+            pins = Pins({}, _nothing, of_engine=False)
+        elif (stand_in := self._stand_in()) is not None:
+            engine, base = stand_in, Policy(base=stand_in.base)
+            pins = Pins(dict.fromkeys(agent.aliases, base), _nothing, of_engine=False)
+        else:
+            pins = self._adapters.pin(agent.aliases, request.identity.tenant, session)
         return Exchange(
             agent=agent,
             request=AgentRequest(

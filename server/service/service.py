@@ -102,10 +102,12 @@ class Service:
         *,
         engine: Engine | None,
         owns_engine: bool = False,
+        fallback: Engine | None = None,
         store: LocalStore | None = None,
         embedder: Embedder | None = None,
     ) -> None:
-        """`engine` None: memories alone. `owns_engine`: start and close it. `store`, `embedder`: those of the settings if left out.
+        """`engine` None: memories alone. `owns_engine`: start and close it. `fallback` answers while it rests, and
+        is closed. `store`, `embedder`: those of the settings if left out.
 
         Raises ConfigurationError, StorageFull, OSError.
         """
@@ -116,6 +118,7 @@ class Service:
         self.started_at = now()
         self._owns_engine = owns_engine
         self.engine: Engine = engine or NoEngine()
+        self._fallback = fallback
         self.announce: Callable[[], None] = lambda: None
         """Called when the engine is reached, at an address that may be a new one, before the first request is answered."""
         self._opener = StoreOpener(settings, embedder, eager=engine is not None)
@@ -174,6 +177,7 @@ class Service:
             answered=self._answered,
             at_end=lambda agent: self.reflecting.at_end(agent),
             admission=admission,
+            stand_in=self._stand_in,
             bounds=Bounds(settings.server.max_stream_s, settings.agents.max_tool_rounds),
         )
         self.resting = Resting(self.engine, self.adapters, settings.engine, end_answers=self.chat.end_all)
@@ -243,6 +247,8 @@ class Service:
             parts.push_async_callback(self.usage.save)
             parts.push_async_callback(self._store.close)
             parts.push_async_callback(self._opener.close)
+            if self._fallback is not None:
+                parts.push_async_callback(self._fallback.close)
             if self._owns_engine:
                 parts.push_async_callback(self.engine.close)
             parts.push_async_callback(self.adapters.close)
@@ -258,7 +264,7 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether requests would be answered now, as `status` tells it with more."""
-        return self.adapters.settled and self._memory_part().ready
+        return self._answering().ready and self._memory_part().ready
 
     async def embed(self, texts: Sequence[str]) -> Embedded | None:
         """The vectors of texts in the space that is searched; None without an embedder. Raises EmbedderError."""
@@ -277,7 +283,7 @@ class Service:
 
     async def status(self) -> Status:
         """Where the server stands."""
-        answering = Part(ready=self.adapters.settled, detail=self.adapters.detail)
+        answering = self._answering()
         memory = self._memory_part()
         parts = (memory, answering)
         serving = {state.policy: state.serving for state in await self.adapters.list() if state.serving is not None}
@@ -334,6 +340,15 @@ class Service:
     def _kept(self, settings: Settings) -> list[Path]:
         """The folders of this server, which nobody reads to whom work is handed on."""
         return [self.home, *([Path(settings.memory.uri)] if settings.memory.uri and "://" not in settings.memory.uri else [])]
+
+    def _stand_in(self) -> Engine | None:
+        """What answers in place of an engine that rests."""
+        return self._fallback if self.resting.state.phase != "awake" else None
+
+    def _answering(self) -> Part:
+        if (stand_in := self._stand_in()) is not None:
+            return Part(ready=True, detail=f"the engine rests ({self.resting.state.reason}); {stand_in.base} answers for it")
+        return Part(ready=self.adapters.settled, detail=self.adapters.detail)
 
     def _memory_part(self) -> Part:
         failure = self._store.failure if isinstance(self._store, OpeningStore) else None

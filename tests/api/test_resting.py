@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
+from recollect.errors import ConfigurationError, EngineError
+from recollect.settings import EngineSettings
+from server.engines.choose import open_fallback
 from server.engines.scripted import ScriptedEngine, Trouble
 from tests.api.conftest import Served, serving, until
 from tests.api.live import listening
+from tests.api.process import upstream
 from tests.api.published import by_version, publish
 
 REST, WAKE, STATE = "/v1/admin/engine/rest", "/v1/admin/engine/wake", "/v1/admin/engine"
@@ -150,8 +154,6 @@ async def test_the_time_that_is_told_is_that_of_earlier_rests(tmp_path: Path) ->
 async def test_an_engine_that_cannot_go_to_rest_answers_as_before(tmp_path: Path) -> None:
     class Wakeful(ScriptedEngine):
         async def rest(self) -> None:
-            from recollect.errors import EngineError
-
             raise EngineError("it offers no sleep")
 
     async with serving(tmp_path, Wakeful(rests="sleep")) as served:
@@ -179,3 +181,36 @@ async def test_a_wrong_request_changes_nothing(tmp_path: Path, body: dict[str, A
         refused = await served.http.post(REST, json=body)
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, next(iter(body)))
         assert not served.engine.resting
+
+
+async def test_a_fallback_answers_while_the_engine_rests_and_what_it_says_is_not_trained_on(tmp_path: Path) -> None:
+    async with (
+        upstream() as url,
+        listening(tmp_path, restful(), engine={"fallback": {"url": url, "model": "other"}}) as served,
+    ):
+        assert (await served.ask("hello"))["recollect"]["policies"] == {"memory": "scripted"}
+        await rest(served)
+        calls = len(served.engine.calls)
+        answer = await served.ask("hello again")
+        assert answer["recollect"]["policies"] == {"memory": "other"}
+        ready = await served.http.get("/ready")
+        assert (ready.status_code, ready.json()["engine"]["detail"]) == (200, "the engine rests (maintenance); other answers for it")
+        direct = await served.http.post("/v1/chat/completions", json={**QUESTION, "model": "scripted"})
+        assert direct.status_code == 200
+        assert len(served.engine.calls) == calls
+        await served.http.post(WAKE)
+        assert (await served.ask("hello"))["recollect"]["policies"] == {"memory": "scripted"}
+        assert [one.trajectory.trainable for one in await served.logged()] == [True, False, False, True]
+
+
+async def test_a_fallback_that_fails_is_an_error_and_no_silence(tmp_path: Path) -> None:
+    async with listening(tmp_path, restful(), engine={"fallback": {"url": "http://127.0.0.1:9", "model": "other"}}) as served:
+        await rest(served)
+        assert (await served.http.post("/v1/chat/completions", json=QUESTION)).status_code == 503
+
+
+def test_a_fallback_needs_a_model() -> None:
+    settings = EngineSettings.model_validate({"fallback": {"url": "http://127.0.0.1:9"}})
+    with pytest.raises(ConfigurationError) as raised:
+        open_fallback(settings)
+    assert raised.value.param == "engine.fallback.model"
