@@ -14,9 +14,9 @@ from server.routes.wire import Body, ServiceDep
 
 
 async def of_pool(request: Request) -> None:
-    """Adapters belong to the pool of the tenant `local`. Raises Forbidden for another's key."""
+    """Adapters, and the engine, belong to the pool of the tenant `local`. Raises Forbidden for another's key."""
     if principal_of(request).tenant != LOCAL_TENANT:
-        raise Forbidden(f"adapters are those of tenant {LOCAL_TENANT}; use a key of it", scope="admin")
+        raise Forbidden(f"adapters and the engine are those of tenant {LOCAL_TENANT}; use a key of it", scope="admin")
 
 
 router = APIRouter(dependencies=[Depends(of_pool)])

@@ -203,7 +203,7 @@ class Resting:
 
     def _unavailable(self) -> EngineUnavailable:
         """What is said to those who ask now."""
-        said = "comes back from its rest" if self._phase == "waking" else f"rests ({self._reason})"
+        said = f"rests ({self._reason})" if self._phase in ("draining", "resting") else "comes back from its rest"
         expected = sum(self._took) / len(self._took) if self._took else FIRST_ESTIMATE_S
         left = math.ceil(expected - (time.monotonic() - self._began_at))
         return EngineUnavailable(f"the engine {said}; ask again", retry_after_s=left if left > 0 else LATE_S)

@@ -9,15 +9,24 @@ from typing import Any
 import pytest
 
 from recollect.errors import ConfigurationError, EngineError
+from recollect.keys import KeyRing, Scope
 from recollect.settings import EngineSettings
 from server.engines.choose import open_fallback
 from server.engines.scripted import ScriptedEngine, Trouble
+from server.engines.vllm import VllmEngine
 from tests.api.conftest import Served, serving, until
 from tests.api.live import listening
 from tests.api.process import upstream
 from tests.api.published import by_version, publish
+from tests.unit.engines.engine_stub import Stub
+from tests.unit.engines.engine_stub import serving as stub_serving
 
 REST, WAKE, STATE = "/v1/admin/engine/rest", "/v1/admin/engine/wake", "/v1/admin/engine"
+CALLERS: tuple[tuple[str, str, tuple[Scope, ...]], ...] = (
+    ("chats", "local", ("chat",)),
+    ("other", "acme", ("admin",)),
+    ("admin", "local", ("admin",)),
+)
 QUESTION = {"model": "memory", "messages": [{"role": "user", "content": "hello"}]}
 
 
@@ -181,6 +190,38 @@ async def test_a_wrong_request_changes_nothing(tmp_path: Path, body: dict[str, A
         refused = await served.http.post(REST, json=body)
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, next(iter(body)))
         assert not served.engine.resting
+
+
+async def test_an_attached_engine_sleeps_and_is_not_left_asleep_when_the_server_ends(tmp_path: Path) -> None:
+    stub = Stub()
+    stub.sleeps = True
+    async with stub_serving(stub):
+        engine: Any = VllmEngine(stub.url, rests="sleep")
+        async with serving(tmp_path, engine, kind="attach") as served:
+            lain = await rest(served)
+            assert (lain.json()["phase"], lain.json()["mode"], stub.awake.is_set()) == ("resting", "sleep", False)
+            assert (await served.http.post("/v1/chat/completions", json=QUESTION)).status_code == 503
+            assert (await served.http.post(WAKE)).json()["phase"] == "awake"
+            assert stub.awake.is_set()
+            await rest(served)
+            assert not stub.awake.is_set()
+        assert stub.awake.is_set()
+        await engine.close()
+
+
+async def test_only_the_homes_administrators_say_when_the_engine_rests(tmp_path: Path) -> None:
+    keys = KeyRing(tmp_path / "keys")
+    made = {name: keys.create(name, tenant=tenant, scopes=scopes) for name, tenant, scopes in CALLERS}
+    async with serving(tmp_path, restful()) as served:
+        found: dict[str, int] = {}
+        for name, (_, key) in made.items():
+            answer = await served.http.post(REST, json={"lease_s": 600}, headers={"authorization": f"Bearer {key}"})
+            found[name] = answer.status_code
+        assert found == {"chats": 403, "other": 403, "admin": 200}
+        assert (await served.http.post(WAKE)).status_code == 401
+        assert served.engine.resting
+        owner = {"authorization": f"Bearer {served.service.owner_token}"}
+        assert (await served.http.post(WAKE, headers=owner)).json()["phase"] == "awake"
 
 
 async def test_a_fallback_answers_while_the_engine_rests_and_what_it_says_is_not_trained_on(tmp_path: Path) -> None:

@@ -325,3 +325,31 @@ def test_the_divergence_is_from_where_the_run_began_and_leaves_the_weights_as_th
     assert made.divergence(calls) == pytest.approx(float((ratio.exp() - 1 - ratio).mean()), rel=1e-3)
     after = torch.cat([logprobs(made, call.prompt_ids, call.completion_ids).detach() for call in calls])
     assert torch.equal(after, learned)
+
+
+def test_a_learner_that_shares_its_device_is_there_for_updates_alone_and_learns_the_same(base: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def trained(shares: bool) -> dict[str, torch.Tensor]:
+        made = Learner(str(base), Optimisation(rank=4, alpha=8, threads=1, engine="rests"), output=tmp_path)
+        made._shares, move = shares, made._move  # there is but one device here: what would be moved, and when, is all that can be seen
+        calls = samples(made)
+
+        def moved(device: torch.device) -> None:
+            told.append(f"to {device}")
+            move(device)
+            assert all(parameter.device == device for parameter in made.model.parameters())
+
+        made._move = moved
+        for _ in range(2):
+            made.update(calls)
+            told.append("update")
+        made.divergence(calls)
+        return {name: parameter.detach().clone() for name, parameter in made.model.named_parameters()}
+
+    alone = trained(shares=False)
+    assert told == ["update", "update"]
+    told.clear()
+    shared = trained(shares=True)
+    assert told == ["to cpu", "to cpu", "update", "to cpu", "to cpu", "update", "to cpu", "to cpu"]
+    assert all(torch.equal(shared[name], value) for name, value in alone.items())
