@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from server.engines.pool import EnginePool
 from server.engines.scripted import ScriptedCall, ScriptedEngine
 from tests.api.conftest import Served, until
 from tests.api.live import listening
+from tests.contract.test_nights import night
 from tests.contract.test_training_loop import SMALL, settings, write_log
 from tests.contract.tiny_model import save_tiny_model
 from trainer.config import TrainConfig
 from trainer.device import Shared
 from trainer.loop import train
+from trainer.nightly import PUBLISHED
 from trainer.resuming import LAST, unfinished
 from trainer.running_engine import run_here
 from trainer.trl_bridge import Learner
@@ -73,11 +75,11 @@ class Seen(ScriptedEngine):
 
 
 @asynccontextmanager
-async def home_server(home: Path, engine: ScriptedEngine) -> AsyncGenerator[Served]:
-    """A server that has written down where it is."""
+async def home_server(home: Path, engine: ScriptedEngine, engine_urls: Sequence[str] = ()) -> AsyncGenerator[Served]:
+    """A server that has written down where it and its engines are."""
     async with listening(home, engine, engine={"start_timeout_s": 20.0}) as served:
         (home / "server.json").write_text(
-            json.dumps({"url": str(served.http.base_url), "token": served.service.owner_token, "engine_urls": []})
+            json.dumps({"url": str(served.http.base_url), "token": served.service.owner_token, "engine_urls": list(engine_urls)})
         )
         yield served
 
@@ -123,6 +125,22 @@ async def test_rollout_rest_update_wake_in_turn_and_what_was_learned_is_served(b
         # The run's own candidates were loaded again after each rest, and let go of at the end.
         assert list(watched.adapters) == ["memory@v1"]
         assert all(0 < row["rest_s"] < row["update_s"] for row in result.iterations)
+
+
+async def test_a_night_shares_the_device_with_the_homes_server(base: Path, tmp_path: Path, watched: Seen) -> None:
+    write_log(tmp_path, 6)
+    config = TrainConfig.model_validate(CONFIG | {"from_log": {"since": "cursor"}})
+    async with home_server(tmp_path, watched, ["http://127.0.0.1:9"]) as served:
+        done = await asyncio.to_thread(night, settings(tmp_path, base), watched, config=config)
+        assert (done.code, phase(served)) == (PUBLISHED, "awake")
+        assert watched.events[:8] == ["rest", "load", "wake", "call", "rest", "update", "wake", "call"]
+
+
+async def test_an_engine_that_comes_back_elsewhere_ends_the_run(tmp_path: Path) -> None:
+    async with home_server(tmp_path, ScriptedEngine(rests="stop"), ["http://127.0.0.1:9"]) as served:
+        with pytest.raises(EngineUnavailable, match=r"came back at another address .*; the run can go on: recollect train --resume last"):
+            await Shared(tmp_path, ["http://127.0.0.1:10"], nothing).use(lambda: None)
+        assert phase(served) == "awake"
 
 
 async def test_a_run_whose_engine_does_not_come_back_says_so_and_can_go_on(
