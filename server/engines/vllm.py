@@ -242,11 +242,13 @@ class VllmEngine:
     async def rest(self) -> None:
         """Have the server sleep: weights go to the main memory, the cache is dropped. What is in flight is given up."""
         await self._have("/sleep?level=1&mode=abort")
+        if not await self._asleep():
+            raise EngineError(f"the engine at {self.url} was sent to sleep and is awake")
 
     async def wake(self) -> None:
         """End the sleep; one that does not sleep goes on."""
         await self._have("/wake_up")
-        if (await self._connection.get_json("/is_sleeping"))["is_sleeping"]:
+        if await self._asleep():
             raise EngineError(f"the engine at {self.url} was woken and sleeps on")
 
     async def discover(self) -> None:
@@ -303,6 +305,9 @@ class VllmEngine:
                     yield chunk
         finally:
             self._in_flight -= 1
+
+    async def _asleep(self) -> bool:
+        return bool((await self._connection.get_json("/is_sleeping"))["is_sleeping"])
 
     async def _have(self, path: str) -> None:
         """Sleep or wake. Raises EngineError for a server that offers neither."""

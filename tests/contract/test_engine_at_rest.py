@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import socket
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 from recollect.manifest import Manifest
 from recollect.policy import Policy
 from recollect.registry import CONFIG, WEIGHTS, Registry
+from recollect.settings import EngineSettings
 from server.engines.child import VllmChild
 from server.engines.fingerprint import difference, fingerprint
+from server.engines.vllm import VllmEngine
 from tests.api.live import listening
 from tests.contract.random_adapters import random_adapter
 
@@ -79,3 +82,29 @@ async def test_it_stops_and_comes_back_as_it_was(engine: VllmChild, model_folder
         assert after["recollect"]["policies"] == {"memory": "memory@v1"}
         [state] = [one for one in await served.service.adapters.list() if one.policy == "memory"]
         assert (state.serving, state.versions[0].refused) == ("memory@v1", None)
+
+
+@pytest.mark.full
+async def test_vllms_own_sleep_is_asked_for_as_it_wants_to_be(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU sleep frees nothing, and no flag for it is taken: what can be seen is what the routes want, say, and do to requests."""
+    monkeypatch.setenv("VLLM_SERVER_DEV_MODE", "1")
+    child = VllmChild(EngineSettings(model=str(model_folder)), tmp_path)
+    await child.start()
+    try:
+        await child.ready(600)
+        assert child.url is not None
+        engine = VllmEngine(child.url, rests="sleep")
+        policy, folder = Policy(base=child.base, adapter="memory", version=1), random_adapter(tmp_path / "made", model_folder)
+        await engine.load_adapter(policy, str(folder))
+        before = await fingerprint(engine, policy)
+        await engine.rest()
+        asked = asyncio.create_task(fingerprint(engine, policy))
+        assert (await engine.health()).ready  # it says so asleep, too
+        assert not asked.done()
+        await engine.wake()
+        assert difference(before, await asked) is None
+        await engine.wake()
+        assert difference(before, await fingerprint(engine, policy)) is None
+        await engine.close()
+    finally:
+        await child.close()
