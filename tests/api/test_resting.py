@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +226,18 @@ async def test_only_the_homes_administrators_say_when_the_engine_rests(tmp_path:
         assert served.engine.resting
         owner = {"authorization": f"Bearer {served.service.owner_token}"}
         assert (await served.http.post(WAKE, headers=owner)).json()["phase"] == "awake"
+
+
+async def test_status_says_that_it_rests_what_for_and_for_how_long(tmp_path: Path) -> None:
+    async with listening(tmp_path, restful()) as served:
+        found = {"pid": os.getpid(), "url": str(served.http.base_url), "token": served.service.owner_token}
+        (tmp_path / "server.json").write_text(json.dumps(found))
+        await rest(served, reason="training")
+        command = [sys.executable, "-m", "recollect", "--home", str(tmp_path), "status"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        said = (await process.communicate())[0].decode()
+        assert "not ready: the engine rests (training)" in said
+        assert re.search(r"^rest      resting for \d+ s \(stop, training\); woken in \d+ s unless that is put off$", said, re.M)
 
 
 async def test_a_fallback_answers_while_the_engine_rests_and_what_it_says_is_not_trained_on(tmp_path: Path) -> None:
