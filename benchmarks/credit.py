@@ -18,7 +18,8 @@ from benchmarks.scale import scaled
 from recollect.model import Frozen
 from recollect.policy import Policy
 from recollect.registry import Registry
-from recollect.settings import AgentSettings, EmbedderSettings, EngineSettings, Settings, parse
+from recollect.settings import AgentSettings, EmbedderSettings, EngineSettings, Settings
+from recollect.settings_read import parse
 from server.agents.registry import build_agents
 from server.engines.base import Engine
 from server.engines.child import VllmChild

@@ -20,7 +20,8 @@ from pydantic import Field, ValidationError
 
 from recollect.errors import RecollectError
 from recollect.model import Record
-from recollect.settings import PREFIX, Settings
+from recollect.settings import Settings
+from recollect.settings_read import PREFIX
 
 SERVE = (sys.executable, "-m", "recollect", "serve")
 HEALTH_TIMEOUT_S = 2.0

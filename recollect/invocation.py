@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from recollect.settings import Settings, load
+from recollect.settings import Settings
+from recollect.settings_read import load
 
 
 @dataclass(frozen=True, slots=True)

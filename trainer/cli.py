@@ -19,7 +19,8 @@ from recollect.errors import ConfigurationError, InvalidRequest
 from recollect.invocation import Invocation
 from recollect.memory import LOCAL_TENANT
 from recollect.registry import Registry
-from recollect.settings import Settings, override, parse, read_file
+from recollect.settings import Settings
+from recollect.settings_read import override, parse, read_file
 from recollect.train_lock import exclusive
 from trainer.abandoning import blank_forgotten
 from trainer.config import TrainConfig

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from recollect.invocation import Invocation
-from recollect.settings import parse
+from recollect.settings_read import parse
 from trainer.cli import SECTIONS, section_of, shown, training_config
 from trainer.inputs import NothingToDo
 from trainer.nightly import DEFAULTS, NOTHING, Night, estimate, new_tasks, waits_for_canary

@@ -10,7 +10,7 @@ from recollect.log_redact import redacted_ids
 from recollect.manifest import Manifest
 from recollect.memory import LOCAL_TENANT
 from recollect.registry import Registry
-from recollect.settings import parse
+from recollect.settings_read import parse
 from trainer.config import TrainConfig
 
 

@@ -11,7 +11,8 @@ from recollect.errors import ConfigurationError, Conflict, NotFound
 from recollect.log_cursor import taken_by
 from recollect.registry import Registry
 from recollect.run_records import FORGOTTEN
-from recollect.settings import Settings, parse
+from recollect.settings import Settings
+from recollect.settings_read import parse
 from recollect.yaml_text import NotYaml, read_yaml
 from trainer.config import TrainConfig
 from trainer.inputs import LogInput, Parent, read_again

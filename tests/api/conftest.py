@@ -19,7 +19,7 @@ from openai import AsyncOpenAI
 from recollect.events import LoggedTrajectory
 from recollect.log import read_log
 from recollect.settings import Settings as AllSettings
-from recollect.settings import parse
+from recollect.settings_read import parse
 from recollect.stores import LocalStore
 from server.app import create_app
 from server.engines.scripted import ScriptedEngine

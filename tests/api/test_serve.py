@@ -24,7 +24,8 @@ HEAVY = ("torch", "transformers", "trl", "peft", "vllm", "opentelemetry.sdk", "o
 IMPORTED = """
 import asyncio, sys
 from recollect.memory import Namespace
-from recollect.settings import Settings, parse
+from recollect.settings import Settings
+from recollect.settings_read import parse
 from server.app import create_app
 async def main():
     app = create_app(parse(Settings, {"home": sys.argv[1], "engine": {"kind": "none"}, "embedder": {"kind": "none"}}))

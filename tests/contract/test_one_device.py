@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from recollect.errors import ConfigurationError, EngineError, EngineUnavailable
-from recollect.settings import parse
+from recollect.settings_read import parse
 from server.engines.pool import EnginePool
 from server.engines.scripted import ScriptedCall, ScriptedEngine
 from tests.api.conftest import Served, until

@@ -20,7 +20,8 @@ from recollect.log import LogWriter
 from recollect.log_cursor import taken_by
 from recollect.messages import user
 from recollect.registry import CONFIG, WEIGHTS, Registry
-from recollect.settings import LogSettings, Settings, load
+from recollect.settings import LogSettings, Settings
+from recollect.settings_read import load
 from recollect.trajectory import Feedback, Step, Trajectory
 from server.engines.scripted import ScriptedCall, ScriptedEngine, Spoken, Trouble
 from tests.contract.tiny_model import save_tiny_model

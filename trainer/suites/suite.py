@@ -10,7 +10,7 @@ from pydantic import Field
 
 from recollect.errors import ConfigurationError, NotFound
 from recollect.model import Frozen
-from recollect.settings import parse
+from recollect.settings_read import parse
 from recollect.yaml_text import NotYaml, read_yaml
 from trainer.rewards.case import Scoring
 

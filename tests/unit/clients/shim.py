@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 from clients.mcp_stdio import run
-from recollect.settings import load
+from recollect.settings_read import load
 
 if __name__ == "__main__":
     asyncio.run(run(load(), serve=(sys.executable, "-m", "tests.unit.clients.small_server")))

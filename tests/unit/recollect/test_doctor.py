@@ -12,7 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from recollect.cli_doctor import doctor, findings
-from recollect.settings import Settings, parse
+from recollect.settings import Settings
+from recollect.settings_read import parse
 
 
 def _found(home: Path, **sections: dict[str, Any]) -> dict[str, tuple[bool | None, str]]:

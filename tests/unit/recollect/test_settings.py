@@ -8,7 +8,8 @@ import pytest
 
 from clients.running import environment
 from recollect.errors import ConfigurationError
-from recollect.settings import EngineSettings, ServerSettings, load
+from recollect.settings import EngineSettings, ServerSettings
+from recollect.settings_read import load
 
 SECRET = "sk-4711"
 

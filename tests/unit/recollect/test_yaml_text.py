@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from recollect.errors import ConfigurationError
-from recollect.settings import load as load_settings
-from recollect.settings import read_file
+from recollect.settings_read import load as load_settings
+from recollect.settings_read import read_file
 from recollect.yaml_text import NotYaml, load_yaml, read_yaml
 from server.agents import agent_config
 from server.agents.prompts import load_prompt

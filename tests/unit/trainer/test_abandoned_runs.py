@@ -10,7 +10,7 @@ import pytest
 
 from recollect.log_cursor import Window, finish, take, taken_by
 from recollect.run_records import FORGOTTEN, forget_in_run, forget_in_runs
-from recollect.settings import load
+from recollect.settings_read import load
 from server.engines.scripted import ScriptedEngine
 from tests.unit.trainer.test_split import said
 from trainer.abandoning import abandon, settle_finished

@@ -8,7 +8,7 @@ import pytest
 
 from recollect.errors import ConfigurationError
 from recollect.policy import Policy
-from recollect.settings import parse
+from recollect.settings_read import parse
 from recollect.trajectory import Reward, Step, Trajectory, TrajectoryGroup
 from trainer.config import TrainConfig
 from trainer.credit import Credit, Estimate, Sibling, credit, estimator

@@ -11,7 +11,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from recollect.errors import ConfigurationError
-from recollect.settings import parse
+from recollect.settings_read import parse
 from tests.api.conftest import until
 from tests.unit.trainer.judge_stub import JudgeStub
 from trainer.rewards.judge import Judge, JudgeSettings, Verdict, opened_judge

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from recollect.errors import ConfigurationError
-from recollect.settings import load
+from recollect.settings_read import load
 from trainer.cli import train, training_config
 from trainer.dry_run import check_needs, dry_run
 from trainer.inputs import check_settings

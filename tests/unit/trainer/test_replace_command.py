@@ -15,7 +15,7 @@ from recollect.invocation import Invocation
 from recollect.learned import LEARNED
 from recollect.registry import CONFIG, WEIGHTS, Registry, file_sha256
 from recollect.retired import Retired
-from recollect.settings import load
+from recollect.settings_read import load
 from tests.contract.test_training_loop import write_log
 from tests.unit.trainer.test_adapter_registry import manifest
 from trainer.cli import train

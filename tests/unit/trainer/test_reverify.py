@@ -19,7 +19,8 @@ from recollect.log import LogWriter, read_log
 from recollect.log_cursor import read_new, take
 from recollect.messages import user
 from recollect.policy import Policy
-from recollect.settings import LogSettings, Settings, load
+from recollect.settings import LogSettings, Settings
+from recollect.settings_read import load
 from recollect.trajectory import Feedback, MemoryOp, Step, Trajectory
 from tests.unit.trainer.judge_stub import JudgeStub
 from trainer.cli import training_config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recollect.settings import load
+from recollect.settings_read import load
 from trainer.config import TrainConfig
 from trainer.run_folder import RunFolder
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recollect.errors import ConfigurationError
-from recollect.settings import load
+from recollect.settings_read import load
 from server.engines.pool import EnginePool
 from server.engines.vllm import VllmEngine
 from trainer.running_engine import running_engine

@@ -13,7 +13,7 @@ from recollect.errors import ConfigurationError
 from recollect.memory import MemoryWrite
 from recollect.messages import user
 from recollect.policy import Policy
-from recollect.settings import load
+from recollect.settings_read import load
 from recollect.trajectory import MemoryOp, MemoryRef, Reward, Step, Trajectory, TrajectoryGroup, Usage
 from tests.unit.trainer.judge_stub import JudgeStub
 from trainer.batches import Batch

@@ -13,7 +13,8 @@ from one_version import publish
 
 from recollect.errors import AdapterRefused, ConfigurationError, EngineUnavailable
 from recollect.registry import WEIGHTS
-from recollect.settings import Settings, load
+from recollect.settings import Settings
+from recollect.settings_read import load
 from server.engines.base import Engine
 from server.engines.scripted import ScriptedEngine, Trouble
 from trainer.suites import engines

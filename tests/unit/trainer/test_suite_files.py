@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from recollect.errors import ConfigurationError, InvalidRequest, NotFound
-from recollect.settings import load
+from recollect.settings_read import load
 from server.agents import document
 from trainer.suites.command import Plan
 from trainer.suites.metrics import metrics_of

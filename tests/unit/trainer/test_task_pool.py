@@ -8,7 +8,7 @@ import pytest
 
 from recollect.errors import ConfigurationError
 from recollect.messages import user
-from recollect.settings import parse
+from recollect.settings_read import parse
 from trainer.config import TrainConfig
 from trainer.curriculum import Curriculum
 from trainer.environments.generated import dialogue_task, generated_tasks, reading_task

@@ -16,7 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from recollect.errors import ConfigurationError, Conflict, NewerLog
-from recollect.settings import load
+from recollect.settings_read import load
 from recollect.train_lock import exclusive
 from trainer.cli import train, training_config
 from trainer.evaluate import Evaluation, paired_difference
