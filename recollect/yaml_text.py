@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from yaml.parser import ParserError
@@ -22,16 +22,20 @@ class _Twice(yaml.MarkedYAMLError):
 
 
 class _Unique(yaml.SafeLoader):
-    """Compares keys as they are written, before `<<` brings others in: those may be set again."""
+    """Compares keys before `<<` brings others in: those may be set again. What is the same value is the same key: `yes`, `true`."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-        first: dict[tuple[str, str], int] = {}
+        first: dict[object, int] = {}
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if (before := first.get((key.tag, key.value))) is not None:
+            value = key.value if key.tag.endswith(":merge") else self._value_of(key)
+            if (before := first.get(value)) is not None:
                 raise _Twice(problem=f"the key {key.value[:MAX_KEY]!r} stands in line {before} already", problem_mark=key.start_mark)
-            first[key.tag, key.value] = key.start_mark.line + 1
+            first[value] = key.start_mark.line + 1
         return node
+
+    def _value_of(self, key: yaml.ScalarNode) -> object:
+        return cast("object", self.construct_object(key))  # pyright: ignore[reportUnknownMemberType]
 
 
 class _Texts(_Unique):
@@ -48,7 +52,7 @@ def load_yaml(text: str, *, texts: bool = False) -> Any:
     """What a text says. `texts`: numbers, dates and truths stay the texts that were written. Raises NotYaml."""
     try:
         return yaml.load(text, _Texts if texts else _Unique)
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+    except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError) as exc:  # the last two for tags that do not fit
         raise NotYaml(f"is not YAML: {_fault(exc)}") from exc
 
 
@@ -65,6 +69,8 @@ def _fault(exc: Exception) -> str:
     """Where the YAML is wrong. The library's own text quotes the line, which may hold a key."""
     if isinstance(exc, RecursionError):
         return "it is nested too deeply"
+    if isinstance(exc, LookupError | AttributeError):
+        return "a value does not fit the tag before it (!!int, !!bool, ...); leave the tag out"
     mark = exc.problem_mark if isinstance(exc, yaml.MarkedYAMLError) else None
     if mark is None:
         return "it holds what no text may hold"

@@ -71,7 +71,6 @@ class KeyLimits:
     def _check(self, principal: Principal, key: str) -> None:
         if limit := principal.tokens_per_day:
             self._tokens_per_day[key] = limit
-            self._check_day(key, limit)
         if rate := principal.requests_per_minute:
             then, left = self._left.get(key, (time.monotonic(), float(rate)))
             left = min(float(rate), left + (time.monotonic() - then) * rate / 60)

@@ -159,7 +159,7 @@ class Chat:
         elsewhere = engine is not None and not agent.aliases
         if elsewhere:
             self._admission.check_open()
-        said = 1 + sum(len(message.content) for message in request.messages) // CHARACTERS_A_TOKEN
+        said = _estimated(request.messages, request.tools)
         expected = said + _answer_tokens(request, self._engine.window)
         reserved = self._limits.reserve(request.identity.tenant, request.identity.key_id, expected)
         with ExitStack() as undone:
@@ -241,9 +241,7 @@ class Chat:
         """How many tokens a prompt has; an estimate where the engine's tokenizer is out of reach."""
         if self._engine.exact:
             return Counted(await self._engine.count(messages, tools), exact=True)
-        offered = sum(len(tool.model_dump_json()) for tool in tools.offered) if tools else 0
-        said = sum(len(message.content) + sum(len(call.arguments) for call in message.tool_calls) for message in messages)
-        return Counted(1 + (said + offered) // CHARACTERS_A_TOKEN, exact=False)
+        return Counted(_estimated(messages, tools), exact=False)
 
     async def quiet(self, namespace: Namespace, timeout_s: float = QUIET_WAIT_S) -> None:
         """Wait until what runs now in the namespace has ended, and then for what is pending; each at most `timeout_s`."""
@@ -321,10 +319,17 @@ class Chat:
         """`said`: about how many tokens the request had, for an answer that was broken off before the engine told."""
         self._running.discard(exchange)
         leave()
-        reserved.settle(exchange.usage.total_tokens or said)
+        reserved.settle(exchange.usage.total_tokens or said + exchange.characters // CHARACTERS_A_TOKEN)
         self._answered(exchange)
         if exchange.logged:
             self._known.add(exchange.trajectory_id, exchange.namespace.tenant)
+
+
+def _estimated(messages: Sequence[Message], tools: Tools | None) -> int:
+    """About how many tokens a prompt has."""
+    offered = sum(len(tool.model_dump_json()) for tool in tools.offered) if tools else 0
+    said = sum(len(message.content) + sum(len(call.arguments) for call in message.tool_calls) for message in messages)
+    return 1 + (said + offered) // CHARACTERS_A_TOKEN
 
 
 def _answer_tokens(request: ChatRequest, window: int | None) -> int:

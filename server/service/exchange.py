@@ -89,6 +89,7 @@ class Exchange:
         self._calls: list[ToolCall] = []
         self._finish: str | None = None
         self._reasoning = ""
+        self._characters = 0
         self.task: asyncio.Task[None] | None = None
         self._on_end: Callable[[], None] = lambda: None
 
@@ -142,6 +143,11 @@ class Exchange:
     def answer(self) -> str:
         """The text of the first choice so far."""
         return self._answers.get(0, "")
+
+    @property
+    def characters(self) -> int:
+        """Of all that was given so far: every choice, what was thought, and what tools were called with."""
+        return self._characters
 
     def on_end(self, call: Callable[[], None]) -> None:
         """Call this when the answer has ended, one way or another."""
@@ -247,6 +253,7 @@ class Exchange:
                 add_pieces(self._calls, event.calls)
                 self._finish = event.finish_reason or self._finish
                 self._reasoning += event.reasoning
+            self._characters += len(event.text) + len(event.reasoning) + sum(len(piece.arguments) for piece in event.calls)
             self._put(event)
         if not self._first.is_set():
             raise RecollectError(f"agent {self.agent.id!r} ended without an answer")

@@ -283,7 +283,7 @@ def _all(_: MemoryRecord) -> bool:
 def _says(trajectory: Trajectory, texts: set[str]) -> bool:
     """Whether one of the texts is a message or the answer of a trajectory, or, if it is long enough to be no chance, in one."""
     said = {message.content for message in trajectory.request} | {trajectory.answer, trajectory.answer_reasoning}
-    said |= set(texts_in(json.dumps(trajectory.asked)))
+    said |= set(texts_in(json.dumps(list(trajectory.asked.get("metadata", {}).values()))))  # the rest of it are the protocol's own words
     said |= {text for step in trajectory.steps for text in (step.text, step.reasoning, *(m.content for m in step.messages or ()))}
     messages = [*trajectory.request, *(message for step in trajectory.steps for message in step.messages or ())]
     calls = [*trajectory.answer_calls, *(call for one in (*messages, *trajectory.steps) for call in one.tool_calls)]

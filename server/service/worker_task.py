@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from recollect.errors import EngineError, EngineUnavailable, InvalidRequest, NotFound
+from recollect.errors import EngineError, EngineUnavailable, InvalidRequest, NotFound, TooManyRequests
 from recollect.memory import Namespace
 from recollect.messages import Message, last_user_text
 from server.delegation.limits import Stopped
@@ -44,7 +44,7 @@ class WorkerTask:
         wish = Wish("spawn_agent", len(last_user_text(worker.messages)), worker.task, worker.effort, worker.use)
         for target in self._router.choose(wish):
             try:
-                answer = await self._attempt(target, deadline - asyncio.get_running_loop().time())
+                answer = await self._admitted(target, deadline)
             except (EngineError, NotFound, InvalidRequest) as exc:
                 self._router.gave_up(target, exc)
                 self._failed[str(target)] = exc.message
@@ -53,6 +53,16 @@ class WorkerTask:
             await self._change({"messages": [*self._messages, Message(role="assistant", content=answer)], "answer": answer})
             return
         raise all_failed(self._failed)
+
+    async def _admitted(self, target: Target, deadline: float) -> str:
+        """The answer. Where there is no room for it now, it waits for that, within its time."""
+        while True:
+            try:
+                return await self._attempt(target, deadline - asyncio.get_running_loop().time())
+            except TooManyRequests as exc:
+                if asyncio.get_running_loop().time() + exc.retry_after_s > deadline:
+                    raise
+                await asyncio.sleep(exc.retry_after_s)
 
     async def _attempt(self, target: Target, seconds: float) -> str:
         self.target = target

@@ -8,6 +8,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from recollect.errors import TooManyRequests
 from server.engines.scripted import ScriptedCall, Spoken
 from tests.api.conftest import until
 from tests.api.delegating import delegating, results, uses
@@ -127,6 +130,22 @@ async def test_forgetting_reaches_workers(tmp_path: Path) -> None:
             forgotten = await place.served.http.post("/v1/memories/forget", json=body)
             assert forgotten.status_code == 200, forgotten.text
         assert await left() == [[], [], made[2:]]
+
+
+async def test_a_worker_waits_where_there_is_no_room_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with delegating(tmp_path, lambda _: "At last.") as place:
+        chat, refusals = place.served.service.chat, [TooManyRequests("no room", retry_after_s=0) for _ in range(2)]
+        begin = chat.begin
+
+        async def crowded(*request: Any, **more: Any) -> Any:
+            if refusals:
+                raise refusals.pop()
+            return await begin(*request, **more)
+
+        monkeypatch.setattr(chat, "begin", crowded)
+        assert (await place.call("agent_task", task="Wait.", use="house"))["answer"] == "At last."
+        refusals.append(TooManyRequests("no tokens today", retry_after_s=40_000))
+        assert "no tokens today" in json.dumps(await place.call("agent_task", task="Wait.", use="house"))
 
 
 async def test_workers_work_at_once_up_to_a_limit(tmp_path: Path) -> None:

@@ -111,6 +111,44 @@ async def test_one_that_fails_is_cancelled_or_gets_no_place_leaves_nothing_reser
         await until(lambda: limits.reserved(key) == 0)
 
 
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "look", "description": "x" * 4_000, "parameters": {"type": "object"}}}
+
+
+async def test_tools_are_reserved_for_too(tmp_path: Path) -> None:
+    async with serving(tmp_path, _held()) as served:
+        key, headers = _key(served, 100_000)
+        body = {**ASKED, "model": "memory", "tools": [TOOL], "max_tokens": 5}
+        asking = asyncio.create_task(served.http.post("/v1/chat/completions", headers=headers, json=body))
+        await until(lambda: served.service.chat.in_flight == 1)
+        assert served.service.limits.reserved(key) > 1_000
+        served.engine.trouble.hold.set()
+        assert (await asking).status_code == 200
+
+
+async def test_one_who_leaves_pays_for_what_there_was(tmp_path: Path) -> None:
+    engine = ScriptedEngine(answer=lambda _: "word " * 200, piece_tokens=5)
+    async with serving(tmp_path, engine) as served:
+        key, _ = _key(served, 100_000)
+        identity = Identity(Namespace(tenant="local"), key)
+        exchange = await served.service.chat.begin(ChatRequest("scripted", (user("hi"),), identity, "s", stream=True))
+        seen = 0
+        async for event in exchange:
+            if (seen := seen + len(event.text)) >= 400:
+                served.engine.trouble.hold = asyncio.Event()
+                break
+        exchange.abandon()
+        await until(lambda: served.service.chat.in_flight == 0)
+        assert served.service.limits.used_today(key) >= seen // 4
+
+
+async def test_a_key_without_tokens_still_reads(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        _, headers = _key(served, 1)
+        assert (await served.http.post("/v1/chat/completions", headers=headers, json=ASKED)).status_code == 200
+        assert (await served.http.post("/v1/chat/completions", headers=headers, json=ASKED)).status_code == 429
+        assert (await served.http.get("/v1/memories", headers=headers)).status_code == 200
+
+
 def test_a_reservation_is_settled_once(tmp_path: Path) -> None:
     limits = KeyLimits(UsageBook(tmp_path))
     limits.take(Principal(key_id="k", tokens_per_day=10))

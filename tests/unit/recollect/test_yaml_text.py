@@ -47,6 +47,7 @@ def test_every_file_that_is_read_names_what_stands_twice(tmp_path: Path, reader:
         ("a: 1\n'a': 2", 2, "'a'"),
         ("- x: 1\n- x: 2\n  y: 3\n  x: 4", 4, "'x'"),
         ("1: a\n1: b", 2, "'1'"),
+        ("~: a\nnull: b", 2, "'null'"),
         ("<<: {a: 1}\n<<: {b: 2}", 2, "'<<'"),
         (f"{'k' * 100}: 1\n{'k' * 100}: 2", 2, f"'{'k' * 80}'"),
     ],
@@ -55,6 +56,21 @@ def test_every_file_that_is_read_names_what_stands_twice(tmp_path: Path, reader:
 def test_it_is_found_at_any_depth_and_in_any_form(text: str, line: int, key: str, texts: bool) -> None:
     with pytest.raises(NotYaml, match=f"line {line}, column .*, the key {key} stands in line"):
         load_yaml(text, texts=texts)
+
+
+@pytest.mark.parametrize(("text", "key"), [("yes: 1\ntrue: 2", "true"), ("1: a\n0x1: b", "0x1"), ("1: a\n1.0: b", "1.0")])
+def test_another_spelling_of_the_same_value_is_the_same_key(text: str, key: str) -> None:
+    with pytest.raises(NotYaml, match=f"the key '{key}' stands in line 1 already"):
+        load_yaml(text)
+    assert len(load_yaml(text, texts=True)) == 2
+
+
+@pytest.mark.parametrize("value", ["!!int ''", "!!bool foo", "!!timestamp foo", "!!float ''"])
+def test_a_tag_that_does_not_fit_is_an_error(value: str) -> None:
+    for text in (f"a: {value}", f"{value}: a"):
+        with pytest.raises(NotYaml, match="does not fit the tag before it") as refused:
+            load_yaml(text)
+        assert "foo" not in str(refused.value)
 
 
 def test_what_is_merged_in_may_be_set_again() -> None:
