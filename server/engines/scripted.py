@@ -41,7 +41,8 @@ class Spoken:
     reasoning: str = ""
 
 
-Answer = Callable[[ScriptedCall], str | Spoken]
+Answer = Callable[[ScriptedCall], str | Spoken | tuple[Chunk, ...]]
+"""Chunks go out as they are: for orders that an engine may answer in, and `Spoken` does not."""
 
 
 def echo(call: ScriptedCall) -> str:
@@ -199,6 +200,8 @@ class ScriptedEngine:
     def _choice(self, call: ScriptedCall) -> list[Chunk]:
         """The chunks of one choice: the answer's ids and the end token, cut at `stop` and `max_tokens`."""
         said = self.answer(call)
+        if isinstance(said, tuple):
+            return [replace(chunk, index=call.choice) for chunk in said]
         if isinstance(said, Spoken):
             return _spoken(call, said, self.piece_tokens, self.call_ends_with if said.calls else "stop")
         text = said

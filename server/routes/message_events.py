@@ -44,6 +44,8 @@ class MessageEvents:
         self._index = -1
         self._open = ""
         """The type of the block that is open; empty: none is."""
+        self._held = ""
+        """What was thought while a call was being written: it follows the call, whose pieces would else go to the thought's block."""
         self._end = Said()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -65,7 +67,7 @@ class MessageEvents:
             return
         if not self._spoken:
             yield b"".join([*self._closed(), self._begin({"type": "text", "text": ""})])
-        yield self._stop()
+        yield b"".join(self._closed())
         ending = _ending(self._end)
         told = {"delta": ending, "usage": _usage(self._exchange.usage), "recollect": extension(self._exchange)}
         yield _event("message_delta", told)
@@ -76,9 +78,10 @@ class MessageEvents:
         self._end.stopped_by = event.stopped_by or self._end.stopped_by
         events: list[bytes] = []
         if event.reasoning and self._thinking:
-            if self._open != "thinking":
-                events += [*self._closed(), self._begin(THOUGHT)]
-            events.append(self._delta({"type": "thinking_delta", "thinking": event.reasoning}))
+            if self._open == "tool_use":
+                self._held += event.reasoning
+            else:
+                events += self._thought(event.reasoning)
         if event.text:
             if self._open != "text":
                 events += [*self._closed(), self._begin({"type": "text", "text": ""})]
@@ -87,6 +90,10 @@ class MessageEvents:
         for piece in event.calls:
             events += self._called(piece)
         return events
+
+    def _thought(self, reasoning: str) -> list[bytes]:
+        begun = [*self._closed(), self._begin(THOUGHT)] if self._open != "thinking" else []
+        return [*begun, self._delta({"type": "thinking_delta", "thinking": reasoning})]
 
     def _called(self, piece: CallPiece) -> list[bytes]:
         begun: list[bytes] = []
@@ -105,7 +112,13 @@ class MessageEvents:
         return _event("content_block_delta", {"index": self._index, "delta": delta})
 
     def _closed(self) -> list[bytes]:
-        return [self._stop()] if self._open else []
+        if not self._open:
+            return []
+        events = [self._stop()]
+        if held := self._held:
+            self._held = ""
+            events += [*self._thought(held), self._stop()]
+        return events
 
     def _stop(self) -> bytes:
         self._open = ""

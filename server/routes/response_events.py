@@ -48,6 +48,8 @@ class ResponseEvents:
         self._text: Said | None = None
         """The text that is being given; None: none is."""
         self._reasoning: str | None = None
+        self._held = ""
+        """What was thought while a call was being written: it follows the call, which would else be torn in two."""
         self._call: ToolCall | None = None
         self._finish: str | None = None
 
@@ -77,10 +79,10 @@ class ResponseEvents:
         self._finish = event.finish_reason or self._finish
         events: list[bytes] = []
         if event.reasoning:
-            if self._reasoning is None:
-                events += [*self._close(), *self._begin_reasoning()]
-            self._reasoning = (self._reasoning or "") + event.reasoning
-            events.append(self._event("response.reasoning_text.delta", **self._place("rs"), delta=event.reasoning))
+            if self._call is not None:
+                self._held += event.reasoning
+            else:
+                events += self._thought(event.reasoning)
         if event.text or (event.told and self._text is not None):
             if self._text is None:
                 events += [*self._close(), *self._begin_text()]
@@ -90,6 +92,11 @@ class ResponseEvents:
         for piece in event.calls:
             events += self._called(piece)
         return events
+
+    def _thought(self, reasoning: str) -> list[bytes]:
+        begun = [*self._close(), *self._begin_reasoning()] if self._reasoning is None else []
+        self._reasoning = (self._reasoning or "") + reasoning
+        return [*begun, self._event("response.reasoning_text.delta", **self._place("rs"), delta=reasoning)]
 
     def _called(self, piece: CallPiece) -> list[bytes]:
         events: list[bytes] = []
@@ -124,7 +131,13 @@ class ResponseEvents:
             return self._close_text(self._text)
         if self._reasoning is not None:
             return self._close_reasoning(self._reasoning)
-        return self._close_call(self._call) if self._call is not None else []
+        if self._call is None:
+            return []
+        events = self._close_call(self._call)
+        if held := self._held:
+            self._held = ""
+            events += [*self._thought(held), *self._close_reasoning(held)]
+        return events
 
     def _close_reasoning(self, reasoning: str) -> list[bytes]:
         item = reasoning_item(self._item_id("rs"), reasoning)

@@ -17,6 +17,8 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from recollect.tools import ToolCall
+from recollect.trajectory import Usage
+from server.engines.base import CallPiece, Chunk
 from server.engines.scripted import ScriptedCall, ScriptedEngine, Spoken
 from tests.api import tool_calls
 from tests.api.conftest import BASE, Served, serving
@@ -144,3 +146,32 @@ async def test_forgetting_a_memory_finds_the_thoughts_that_repeat_it(tmp_path: P
         await served.openai.chat.completions.create(model="scripted", messages=[LAST])
         gone = await served.http.post("/v1/memories/forget", json={"id": told.json()["id"]})
         assert gone.json()["trajectories"] == 1
+
+
+def _pieces(_: ScriptedCall) -> tuple[Chunk, ...]:
+    """What was thought comes also in the middle of a call."""
+    begun = CallPiece(0, "c1", "weather", '{"city"')
+    rest = CallPiece(0, arguments=': "Ulm"}')
+    return (
+        Chunk(reasoning="I need it."),
+        Chunk(calls=(begun,)),
+        Chunk(reasoning=" It is"),
+        Chunk(reasoning=" Ulm."),
+        Chunk(calls=(rest,)),
+        Chunk(finish_reason="tool_calls", usage=Usage(prompt_tokens=1, completion_tokens=1)),
+    )
+
+
+async def test_a_thought_amid_a_call_leaves_the_call_whole(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", ScriptedEngine(answer=_pieces, exact=False)) as served:
+        async with served.openai.responses.stream(model="memory", input="hello", tools=[TOOL]) as stream:
+            output: Any = (await stream.get_final_response()).output
+        assert [item.type for item in output] == ["reasoning", "function_call", "reasoning"]
+        assert (output[1].call_id, output[1].name, output[1].arguments) == ("c1", "weather", '{"city": "Ulm"}')
+        assert [part.text for item in output if item.type == "reasoning" for part in item.content] == ["I need it.", " It is Ulm."]
+        asked: Any = {"model": "memory", "max_tokens": 2000, "messages": [LAST], "tools": [{"name": "weather", "input_schema": {}}]}
+        async with _anthropic(served) as client, client.messages.stream(**asked, thinking={"type": "adaptive"}) as messages:
+            blocks: Any = (await messages.get_final_message()).content
+        assert [block.type for block in blocks] == ["thinking", "tool_use", "thinking"]
+        assert (blocks[1].id, blocks[1].input) == ("c1", {"city": "Ulm"})
+        assert [block.thinking for block in blocks if block.type == "thinking"] == ["I need it.", " It is Ulm."]
