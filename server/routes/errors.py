@@ -25,6 +25,7 @@ _ANTHROPIC = {
     "engine_unavailable": "overloaded_error",
     "answer_timeout": "timeout_error",
 }
+DEFECT = "the server failed; its log names the defect by this request's x-request-id"
 logger = logging.getLogger(__name__)
 
 
@@ -37,7 +38,7 @@ def body_of(exc: BaseException) -> dict[str, Any]:
     """The body for any error; what is not ours says no more than that it is a defect."""
     if isinstance(exc, RecollectError):
         return error_body(exc.message, exc.type, exc.param, exc.code)
-    return error_body("the server failed; its log names the defect by this request's x-request-id", "server_error", code="internal_error")
+    return error_body(DEFECT, "server_error", code="internal_error")
 
 
 def shaped(body: dict[str, Any], path: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from server.routes.errors import body_of
 from server.routes.response_items import (
     Asked,
     Json,
+    broken,
     call_item,
     ended,
     failed,
@@ -65,7 +66,7 @@ class ResponseEvents:
             # The boundary of a stream whose status has gone out: the error can only be told as an event.
             error = body_of(exc)["error"]
             yield self._event("error", code=error["code"], message=error["message"], param=error["param"], error=error)
-            yield self._event("response.failed", response=failed(self._id, self._asked, self._output, error["message"]))
+            yield self._event("response.failed", response=failed(self._id, self._asked, self._so_far(), error["message"]))
             return
         if self._text is None and self._call is None and all(item["type"] == "reasoning" for item in self._output):
             for data in [*self._close(), *self._begin_text()]:
@@ -125,6 +126,17 @@ class ResponseEvents:
             self._event("response.output_item.added", output_index=len(self._output), item=item),
             self._event("response.content_part.added", **self._place(), part=part),
         ]
+
+    def _so_far(self) -> list[Json]:
+        """The items, the one that is open too, of an answer that failed."""
+        output = [*self._output]
+        if self._text is not None:
+            output.append(text_item(self._item_id("msg"), self._text.text, self._text.told))
+        elif self._reasoning is not None:
+            output.append(reasoning_item(self._item_id("rs"), self._reasoning))
+        elif self._call is not None:
+            output.append(self._call_item("completed"))
+        return broken(output, self._finish)
 
     def _close(self) -> list[bytes]:
         if self._text is not None:

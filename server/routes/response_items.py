@@ -18,6 +18,8 @@ Json = dict[str, Any]
 Names = Mapping[str, Offered]
 """By the name that the model sees, how the client calls each tool that was offered."""
 
+_CUT_BY = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -36,10 +38,10 @@ def response_of(trajectory_id: str, asked: Asked, status: str, output: Sequence[
 
 def ended(trajectory_id: str, asked: Asked, output: Sequence[Json], finish: str | None, usage: Usage, extension: Json) -> Json:
     """A response that has."""
-    cut = finish == "length"
+    reason = _CUT_BY.get(finish or "")
     return {
-        **response_of(trajectory_id, asked, "incomplete" if cut else "completed", output),
-        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+        **response_of(trajectory_id, asked, "incomplete" if reason else "completed", output),
+        "incomplete_details": {"reason": reason} if reason else None,
         "usage": _usage(usage),
         "recollect": extension,
     }
@@ -48,6 +50,11 @@ def ended(trajectory_id: str, asked: Asked, output: Sequence[Json], finish: str 
 def failed(trajectory_id: str, asked: Asked, output: Sequence[Json], message: str) -> Json:
     """A response that was broken off."""
     return {**response_of(trajectory_id, asked, "failed", output), "error": {"code": "server_error", "message": message}}
+
+
+def broken(output: Sequence[Json], finish: str | None) -> list[Json]:
+    """The items of an answer that failed: unless it had been said to the end, the last one is not whole."""
+    return [*output[:-1], {**output[-1], "status": "incomplete"}] if output and finish is None else list(output)
 
 
 def item_id(kind: str, trajectory_id: str, index: int) -> str:
@@ -89,10 +96,10 @@ def call_item(id_: str, names: Names, call: ToolCall, status: str = "completed")
     return {"type": "function_call", **named, "arguments": call.arguments}
 
 
-def output_of(trajectory_id: str, names: Names, said: Said) -> list[Json]:
-    """The items of a whole answer."""
+def output_of(trajectory_id: str, names: Names, said: Said, *, silent: bool = False) -> list[Json]:
+    """The items of a whole answer. `silent`: where nothing was said, there is no message that is empty."""
     output = [reasoning_item(item_id("rs", trajectory_id, 0), said.reasoning)] if said.reasoning else []
-    if said.text or not said.calls:
+    if said.text or not (said.calls or silent):
         output.append(text_item(item_id("msg", trajectory_id, len(output)), said.text, said.told))
     return output + [call_item(item_id("fc", trajectory_id, n), names, call) for n, call in enumerate(said.calls, start=len(output))]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from recollect.messages import Message
 from recollect.trajectory import Trajectory, Usage
-from server.routes.response_items import Asked, Json, Names, call_item, ended, failed, output_of, text_item
+from server.routes.errors import DEFECT
+from server.routes.response_items import Asked, Json, Names, broken, call_item, ended, failed, output_of, text_item
 from server.routes.said import Said, extension_of
 from server.routes.wire_responses import names_of
 
@@ -17,12 +18,18 @@ def kept_response(found: Trajectory) -> Json:
     asked = _asked(found)
     said = Said(text=found.answer, reasoning=found.answer_reasoning, calls=found.answer_calls)
     if found.error is not None:
-        begun = said.text or said.reasoning or said.calls
-        return failed(found.id, asked, output_of(found.id, asked.names, said) if begun else [], found.error)
+        output = output_of(found.id, asked.names, said, silent=True)
+        return failed(found.id, asked, broken(output, found.finish_reason), _told(found.error))
     usage = sum((step.usage for step in found.steps), Usage())
     policies = {step.alias or "base": step.policy.name for step in found.steps if step.policy is not None}
     output = output_of(found.id, asked.names, said)
     return ended(found.id, asked, output, found.finish_reason, usage, extension_of(found.id, policies, found.steps))
+
+
+def _told(error: str) -> str:
+    """What the client was told of it: the log has the type of the error in front, and of a defect nothing else."""
+    _, _, message = error.partition(": ")
+    return message or DEFECT
 
 
 def input_items(found: Trajectory) -> list[Json]:
@@ -66,5 +73,5 @@ def _part(message: Message) -> Json:
 
 
 def _asked(found: Trajectory) -> Asked:
-    instructions = found.request[0].content if found.instructed else None
+    instructions = found.request[0].content if found.instructed else found.asked.get("instructions")
     return Asked({**found.asked, "instructions": instructions}, names_of(found.asked.get("tools", ())))

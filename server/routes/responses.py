@@ -55,10 +55,10 @@ def _chat_request(body: ResponsesBody, request: Request, identity: Identity, ear
 
 
 def _kept(asked: Asked) -> dict[str, Any]:
-    """What is logged of it: the instructions are a message, and what is not to be stored cannot be asked for."""
+    """What is logged of it: instructions are a message, unless they are empty, and what is not to be stored cannot be asked for."""
     if not asked.echo["store"]:
         return {"store": False}
-    return {name: value for name, value in asked.echo.items() if name != "instructions"}
+    return {name: value for name, value in asked.echo.items() if name != "instructions" or value == ""}
 
 
 def _asked(body: ResponsesBody) -> Asked:

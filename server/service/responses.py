@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recollect.errors import NotFound
-from recollect.log_files import full_disk_named
+from recollect.log_files import full_disk_named, replacing, sync_folder
 from recollect.memory import Namespace
 from recollect.messages import Message
 from recollect.trajectory import Trajectory
@@ -32,9 +32,9 @@ class Responses:
 
     async def get(self, response_id: str, namespace: Namespace) -> Trajectory:
         """An answer of `/v1/responses` that was to be stored, once it has ended. Raises NotFound."""
-        found = await self._found(response_id, namespace)
+        found = await self._found(response_id, namespace) if response_id.startswith(RESPONSE_PREFIX) else None
         if found is None or not found.asked:
-            raise NotFound(f"no response {response_id!r} in {namespace}", param="response_id", code="response_not_found")
+            raise NotFound(f"no response {response_id[:80]!r} in {namespace}", param="response_id", code="response_not_found")
         return found
 
     async def delete(self, response_id: str, namespace: Namespace) -> str:
@@ -48,7 +48,7 @@ class Responses:
         found = await self._found(answer_id, namespace)
         if found is None or found.error is not None:
             raise NotFound(
-                f"no answer {answer_id!r} in the log of {namespace}; send the whole conversation as input instead",
+                f"no answer {answer_id[:80]!r} in the log of {namespace}; send the whole conversation as input instead",
                 param="previous_response_id",
                 code="previous_response_not_found",
             )
@@ -65,7 +65,10 @@ class Responses:
         with full_disk_named("the response could not be deleted"):
             marker = self._marker(found)
             marker.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            marker.touch(mode=0o600)
+            with replacing(marker):
+                pass
+            for folder in (self._folder, self._folder.parent):  # where the tenant's folder, and this one, may be new
+                sync_folder(folder)
 
     def _marker(self, found: Trajectory) -> Path:
         return self._folder / found.tenant / found.id

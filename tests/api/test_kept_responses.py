@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from pydantic import TypeAdapter
 
 from recollect.keys import KeyRing
 from recollect.tools import ToolCall
-from server.engines.scripted import ScriptedCall, ScriptedEngine, Spoken
+from recollect.trajectory import Usage
+from server.engines.base import CallPiece, Chunk
+from server.engines.scripted import ScriptedCall, ScriptedEngine, Spoken, Trouble
 from tests.api import tool_calls
 from tests.api.conftest import BASE, Served, serving
 
@@ -181,3 +185,79 @@ async def test_another_tenants_key_and_a_key_without_the_scope(served: Served) -
     with pytest.raises(openai.PermissionDeniedError, match="it needs the scope 'chat'"):
         await client("memories", tenant="acme", scopes=["memory"]).responses.retrieve(told.id)
     assert (await ours.responses.retrieve(told.id)).output_text == "My code is 7431."
+
+
+BEGUN = Chunk(calls=(CallPiece(0, "c1", "weather", '{"city"'),))
+END = Chunk(finish_reason="stop", usage=Usage(prompt_tokens=1, completion_tokens=1))
+
+
+@pytest.mark.parametrize(
+    ("said", "items"),
+    [
+        ((Chunk(reasoning="Perhaps"),), [("reasoning", "incomplete")]),
+        ((Chunk(reasoning="Perhaps"), Chunk(text="It")), [("reasoning", "completed"), ("message", "incomplete")]),
+        ((Chunk(text="I look."), BEGUN), [("message", "completed"), ("function_call", "incomplete")]),
+    ],
+)
+async def test_one_that_broke_off_is_retrieved_with_what_had_come_of_it(
+    tmp_path: Path, said: tuple[Chunk, ...], items: list[tuple[str, str]]
+) -> None:
+    engine = ScriptedEngine(answer=lambda _: (*said, END), exact=False, trouble=Trouble(break_after=len(said)))
+    async with serving(tmp_path / "home", engine) as served:
+        body = {"model": "memory", "input": "Speak.", "stream": True, "tools": [FUNCTION]}
+        told = json.loads((await served.http.post("/v1/responses", json=body)).text.strip().rsplit("data: ", 1)[-1])["response"]
+        assert [(item["type"], item["status"]) for item in told["output"]] == items
+        assert told["error"]["message"].startswith("the stream broke off")
+        Response.model_validate(told)
+        assert (await served.http.get(f"/v1/responses/{told['id']}")).json() == told
+
+
+async def test_a_defect_is_retrieved_as_it_was_told(tmp_path: Path) -> None:
+    def defect(_: ScriptedCall) -> str:
+        raise KeyError("secret")
+
+    async with serving(tmp_path / "home", ScriptedEngine(answer=defect)) as served:
+        told = await served.http.post("/v1/responses", json={"model": "memory", "input": "Speak."})
+        [logged] = await served.logged()
+        kept = (await served.http.get(f"/v1/responses/resp_{logged.trajectory.id}")).json()
+        assert (kept["status"], kept["output"], kept["error"]["message"]) == ("failed", [], told.json()["error"]["message"])
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_filtered_one_and_empty_instructions_come_back(tmp_path: Path, streaming: bool) -> None:
+    said = Chunk(text="I can"), replace(END, finish_reason="content_filter")
+    async with serving(tmp_path / "home", ScriptedEngine(answer=lambda _: said, exact=False)) as served:
+        body = {"model": "memory", "input": "Speak.", "stream": streaming, "instructions": ""}
+        told = json.loads((await served.http.post("/v1/responses", json=body)).text.strip().rsplit("data: ", 1)[-1])
+        told = told["response"] if streaming else told
+        assert (told["status"], told["incomplete_details"], told["instructions"]) == ("incomplete", {"reason": "content_filter"}, "")
+        assert (await served.http.get(f"/v1/responses/{told['id']}")).json() == told
+
+
+async def test_only_the_id_of_a_response_is_taken_and_a_long_one_is_not_repeated(served: Served) -> None:
+    told = await served.openai.responses.create(model="memory", input="My code is 7431.")
+    bare = told.id.removeprefix("resp_")
+    for strange in (bare, f"chatcmpl-{bare}", f"msg_{bare}", f"resp_msg_{bare}"):
+        for method in ("GET", "DELETE"):
+            assert (await served.http.request(method, f"/v1/responses/{strange}")).status_code == 404
+    assert (await served.openai.responses.retrieve(told.id)).id == told.id
+    long = await served.http.get(f"/v1/responses/resp_{'x' * 5000}")
+    assert long.status_code == 404
+    assert len(long.json()["error"]["message"]) < 200
+
+
+async def test_a_deletion_is_synced_before_it_is_answered(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = await served.openai.responses.create(model="memory", input="My code is 7431.")
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def recorded(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    await served.openai.responses.delete(told.id)
+    [marker] = (served.home / "responses").glob("*/*")
+    assert marker.name == told.id.removeprefix("resp_")
+    wanted = (marker.with_name(f".{marker.name}.tmp"), marker.parent, marker.parent.parent, served.home)
+    assert {path.resolve() for path in wanted} <= set(synced)
