@@ -142,7 +142,8 @@ class Trajectory(Record):
     finish_reason: str | None = Field(default=None, exclude_if=lambda value: value is None)
     """Why the answer ended, as the engine said it."""
     asked: dict[str, Any] = Field(default_factory=dict[str, Any], exclude_if=lambda value: not value)
-    """What an answer of `/v1/responses` repeats of its request, so that it can be retrieved; with `store` false it cannot."""
+    """What an answer of `/v1/responses` repeats of its request, so that it can be retrieved. With `store` false, of a chat completion
+    too, it is neither retrieved nor gone on from."""
     created_at: datetime = Field(default_factory=now)
     memory_seq_before: dict[str, int] = Field(default_factory=dict[str, int])
     memory_seq_after: dict[str, int] | None = None

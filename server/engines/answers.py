@@ -121,8 +121,8 @@ def _chunk(choice: Json, body: Json, message: Json | None, *, exact: bool, told:
 
 def _reasoning(message: Json) -> str:
     """By one of its two names; some servers send both. Of another form than text it is nobody's answer, and left out."""
-    found = message.get("reasoning_content") or message.get("reasoning")
-    return found if isinstance(found, str) else ""
+    found = (message.get("reasoning_content"), message.get("reasoning"))
+    return next((text for text in found if isinstance(text, str) and text), "")
 
 
 def _calls(found: list[Json] | None, numbers: CallNumbers | None = None) -> tuple[CallPiece, ...]:

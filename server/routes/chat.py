@@ -45,5 +45,6 @@ def _chat_request(body: ChatBody, request: Request) -> ChatRequest:
         use_memory=not memory_is_off(request, metadata),
         attached=body.attached,
         tools=body.offered(),
+        asked={"store": False} if body.store is False else {},
         session_done=session_done(request.headers, metadata),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from pydantic_core import to_json
@@ -12,6 +13,7 @@ from server.agents.base import StreamEvent
 from server.engines.base import CallPiece
 from server.routes.errors import body_of
 from server.routes.said import Said, extension, whole
+from server.routes.told import SaidTokens
 from server.service import COMPLETION_PREFIX, Exchange
 
 
@@ -52,6 +54,7 @@ class Streamed:
         }
         self._reasons: dict[int, str] = {}
         self._begun: set[int] = set()
+        self._tokens: defaultdict[int, SaidTokens] = defaultdict(SaidTokens)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """`data:` lines with their blank line. A failure is an error event, and then there is no `[DONE]`."""
@@ -67,10 +70,11 @@ class Streamed:
     def _told(self, event: StreamEvent) -> bytes:
         if event.finish_reason:
             self._reasons[event.index] = event.finish_reason
-        said = event.text or event.reasoning or event.calls or event.told or event.index not in self._begun
-        return self._delta(event) if said else b""
+        told = self._tokens[event.index].told(event)
+        said = event.text or event.reasoning or event.calls or told or event.index not in self._begun
+        return self._delta(event, told) if said else b""
 
-    def _delta(self, event: StreamEvent) -> bytes:
+    def _delta(self, event: StreamEvent, told: Sequence[dict[str, Any]]) -> bytes:
         delta: dict[str, Any] = {"tool_calls": [_piece(piece) for piece in event.calls]} if event.calls else {}
         if event.reasoning:
             delta = {"reasoning_content": event.reasoning, **delta}
@@ -79,8 +83,8 @@ class Streamed:
         if event.index not in self._begun:
             self._begun.add(event.index)
             delta = {"role": "assistant", **delta}
-        told = {"content": event.told, "refusal": None} if event.told else None
-        return self._chunk([{"index": event.index, "delta": delta, "logprobs": told, "finish_reason": None}])
+        logprobs = {"content": told, "refusal": None} if told else None
+        return self._chunk([{"index": event.index, "delta": delta, "logprobs": logprobs, "finish_reason": None}])
 
     def _end(self) -> list[bytes]:
         last = {"recollect": extension(self._exchange)}

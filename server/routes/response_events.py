@@ -27,6 +27,7 @@ from server.routes.response_items import (
     text_part,
 )
 from server.routes.said import Said, extension, whole
+from server.routes.told import SaidTokens
 from server.service import Exchange
 
 
@@ -53,6 +54,7 @@ class ResponseEvents:
         """What was thought while a call was being written: it follows the call, which would else be torn in two."""
         self._call: ToolCall | None = None
         self._finish: str | None = None
+        self._tokens = SaidTokens()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """`event:` and `data:` lines. A failure is an `error` event and `response.failed`."""
@@ -84,12 +86,14 @@ class ResponseEvents:
                 self._held += event.reasoning
             else:
                 events += self._thought(event.reasoning)
-        if event.text or (event.told and self._text is not None):
+        told = self._tokens.told(event)
+        if event.text or (told and self._text is not None):
             if self._text is None:
                 events += [*self._close(), *self._begin_text()]
             assert self._text is not None
-            self._text.add(event)
-            events.append(self._event("response.output_text.delta", **self._place(), delta=event.text, logprobs=list(event.told)))
+            self._text.text += event.text
+            self._text.told += told
+            events.append(self._event("response.output_text.delta", **self._place(), delta=event.text, logprobs=list(told)))
         for piece in event.calls:
             events += self._called(piece)
         return events

@@ -10,6 +10,7 @@ from recollect.tools import ToolCall
 from recollect.trajectory import Step
 from server.agents.base import StreamEvent
 from server.engines.base import add_pieces
+from server.routes.told import SaidTokens
 from server.service import Exchange
 from server.service.exchange import shown_in
 from server.service.spending import by_role
@@ -25,13 +26,14 @@ class Said:
     told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     finish_reason: str | None = None
     stopped_by: str | None = None
+    tokens: SaidTokens = field(default_factory=SaidTokens)
 
     def add(self, event: StreamEvent) -> None:
         """What came of it."""
         self.text += event.text
         self.reasoning += event.reasoning
         add_pieces(self.calls, event.calls)
-        self.told += event.told
+        self.told += self.tokens.told(event)
         self.finish_reason = event.finish_reason or self.finish_reason
         self.stopped_by = event.stopped_by or self.stopped_by
 

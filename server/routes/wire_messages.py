@@ -123,7 +123,7 @@ class Thinking(Wire):
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
-    type: str
+    type: Literal["enabled", "adaptive", "disabled"]
     display: str | None = None
 
 

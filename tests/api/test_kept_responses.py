@@ -146,7 +146,11 @@ async def test_what_was_not_to_be_stored_or_came_another_way_is_not_found(served
             await looking(told.id)
     with pytest.raises(NotFoundError):
         await served.openai.responses.create(model="memory", input="And?", previous_response_id=told.id)
+    unstored = await served.ask("My code is 7431.", store=False)
+    with pytest.raises(NotFoundError):
+        await served.openai.responses.create(model="memory", input="And?", previous_response_id=unstored["id"])
     chat = await served.ask("hello")
+    assert (await served.openai.responses.create(model="memory", input="And?", previous_response_id=chat["id"])).output_text == "And?"
     for strange in (chat["id"], f"resp_{'0' * 32}", "resp_nothing"):
         with pytest.raises(NotFoundError):
             await served.openai.responses.retrieve(strange)

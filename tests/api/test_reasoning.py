@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,35 @@ async def test_a_thought_amid_a_call_leaves_the_call_whole(tmp_path: Path) -> No
         assert [block.type for block in blocks] == ["thinking", "tool_use", "thinking"]
         assert (blocks[1].id, blocks[1].input) == ("c1", {"city": "Ulm"})
         assert [block.thinking for block in blocks if block.type == "thinking"] == ["I need it.", " It is Ulm."]
+
+
+def _tokens(text: str) -> tuple[dict[str, Any], ...]:
+    return tuple({"token": each, "logprob": -0.5, "bytes": list(each.encode()), "top_logprobs": []} for each in text)
+
+
+def _one_piece(call: ScriptedCall) -> tuple[Chunk, ...]:
+    """A thought with a mark behind it; an engine that streams nothing tells its tokens with the rest."""
+    end = Chunk(finish_reason="stop", told=_tokens("$"), usage=Usage(prompt_tokens=1, completion_tokens=1))
+    if call.stream:
+        return Chunk(reasoning="no é", told=_tokens("no é")), Chunk(told=_tokens("#")), Chunk(text="é so", told=_tokens("é so")), end
+    return (replace(end, reasoning="no é", text="é so", told=_tokens("no é#é so$")),)
+
+
+async def test_log_probabilities_are_those_of_what_is_said(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", ScriptedEngine(answer=_one_piece, exact=False)) as served:
+        chat, responses = served.openai.chat.completions, served.openai.responses
+        whole = (await chat.create(model="memory", messages=[LAST], logprobs=True)).choices[0].logprobs
+        streamed = await chat.create(model="memory", messages=[LAST], logprobs=True, stream=True)
+        pieces = [piece.logprobs async for chunk in streamed for piece in chunk.choices]
+        told = [[entry.token for each in found if each is not None for entry in each.content or ()] for found in ([whole], pieces)]
+        async with responses.stream(model="memory", input="hello", top_logprobs=1) as stream:
+            items: Any = [(await stream.get_final_response()).output[1]]
+        items.append((await responses.create(model="memory", input="hello", top_logprobs=1)).output[1])
+        told += [[entry.token for entry in item.content[0].logprobs] for item in items]
+        assert told == 4 * [["é", " ", "s", "o", "$"]]
+
+
+async def test_a_type_of_thinking_that_is_not_known_is_refused(thinker: Served) -> None:
+    asked = {"model": "memory", "max_tokens": 9, "messages": [LAST], "thinking": {"type": "off"}}
+    told = await thinker.http.post("/v1/messages", json=asked)
+    assert (told.status_code, told.json()["error"]["param"]) == (400, "thinking.type")

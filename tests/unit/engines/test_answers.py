@@ -69,3 +69,9 @@ def test_thoughts_of_another_form_are_left_out_and_the_answer_is_kept() -> None:
     message = {"content": "a", "reasoning": {"steps": 3}, "reasoning_content": None}
     [chunk] = whole({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}, exact=False, n=1)
     assert (chunk.reasoning, chunk.text) == ("", "a")
+
+
+def test_a_thought_of_another_form_does_not_hide_one_that_is_text() -> None:
+    message = {"content": "a", "reasoning_content": {"steps": 3}, "reasoning": "I think."}
+    [chunk] = whole({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}, exact=False, n=1)
+    assert (chunk.reasoning, chunk.text) == ("I think.", "a")
