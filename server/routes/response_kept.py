@@ -1,4 +1,5 @@
-"""A response from the log: the same that was answered once, less what the log does not keep (log-probabilities as they were told)."""
+"""A response from the log: the same that was answered once, less what the log does not keep: log-probabilities as they were told,
+and the order of what came mixed. It has one thought, one text and the calls."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from recollect.trajectory import Trajectory, Usage
 from server.routes.errors import DEFECT
 from server.routes.response_items import Asked, Json, Names, broken, call_item, ended, failed, output_of, text_item
 from server.routes.said import Said, extension_of
-from server.routes.wire_responses import names_of
+from server.routes.wire_responses import CALLED, names_in
 
 
 def kept_response(found: Trajectory) -> Json:
@@ -74,4 +75,5 @@ def _part(message: Message) -> Json:
 
 def _asked(found: Trajectory) -> Asked:
     instructions = found.request[0].content if found.instructed else found.asked.get("instructions")
-    return Asked({**found.asked, "instructions": instructions}, names_of(found.asked.get("tools", ())))
+    echo = {name: value for name, value in found.asked.items() if name != CALLED}
+    return Asked({**echo, "instructions": instructions}, names_in(found.asked))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from recollect.messages import Message
 from server.identity import Identity, session_done, session_of
 from server.routes.answering import Events, Whole, abandoned_when_gone, begun, memory_is_off
 from server.routes.response_events import ResponseEvents, response
-from server.routes.response_items import Asked
+from server.routes.response_items import Asked, Names
 from server.routes.wire import ServiceDep, identity_of
-from server.routes.wire_responses import ResponsesBody
+from server.routes.wire_responses import CALLED, Offered, ResponsesBody, names_in
 from server.service import ChatRequest, Earlier
 
 router = APIRouter()
@@ -49,16 +51,23 @@ def _chat_request(body: ResponsesBody, request: Request, identity: Identity, ear
         attached=body.attached,
         tools=body.offered(),
         instructed=bool(body.instructions),
-        asked=_kept(asked),
+        asked=_kept(asked, _called(conversation, {**names_in(earlier.asked), **body.called()}, asked.names)),
         session_done=session_done(request.headers, metadata),
     )
 
 
-def _kept(asked: Asked) -> dict[str, Any]:
+def _called(conversation: Sequence[Message], known: Names, offered: Names) -> dict[str, Offered]:
+    """How the client names what was called and is not offered now; what is not there is a function by its own name."""
+    names = {call.name for message in conversation for call in message.tool_calls} - set(offered)
+    return {name: tool for name in sorted(names) if (tool := known.get(name)) is not None and (tool.custom or tool.namespace is not None)}
+
+
+def _kept(asked: Asked, called: Names) -> dict[str, Any]:
     """What is logged of it: instructions are a message, unless they are empty, and what is not to be stored cannot be asked for."""
     if not asked.echo["store"]:
         return {"store": False}
-    return {name: value for name, value in asked.echo.items() if name != "instructions" or value == ""}
+    kept = {name: value for name, value in asked.echo.items() if name != "instructions" or value == ""}
+    return {**kept, CALLED: dict(called)} if called else kept
 
 
 def _asked(body: ResponsesBody) -> Asked:

@@ -7,7 +7,7 @@ argument `input`; `OfferedNames` turns the calls back.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
@@ -166,6 +166,11 @@ class ResponsesBody(LooseBody):
         """By the name that the model sees, how the client calls each tool that it runs."""
         return {name: offered for name, offered, _ in _run_by_client(self.tools or ())}
 
+    def called(self) -> dict[str, Offered]:
+        """The same of the tools whose calls are in the input."""
+        items = [] if isinstance(self.input, str) else [item for item in self.input if item.type in _CALLS and item.name]
+        return {flat(i.name or "", i.namespace): Offered(i.name or "", i.namespace, i.type == "custom_tool_call") for i in items}
+
     def offered(self) -> Tools | None:
         """The tools that the client runs; None if there are none."""
         tools = [tool for _, _, tool in _run_by_client(self.tools or ())]
@@ -185,11 +190,16 @@ class ResponsesBody(LooseBody):
 
 
 _RUN = ("function", "custom")
+_CALLS = ("function_call", "custom_tool_call")
+CALLED = "called"
+"""In what is logged of a request: the names of tools that earlier answers called and it does not offer."""
 
 
-def names_of(tools: Sequence[dict[str, Any]]) -> dict[str, Offered]:
-    """`ResponsesBody.names` of tools as a response repeats them."""
-    return {name: offered for name, offered, _ in _run_by_client([OfferedTool.model_validate(tool) for tool in tools])}
+def names_in(asked: Mapping[str, Any]) -> dict[str, Offered]:
+    """`ResponsesBody.names` of what was logged of a request, those of earlier answers' calls included."""
+    tools = [OfferedTool.model_validate(tool) for tool in asked.get("tools", ())]
+    called = {name: Offered(*offered) for name, offered in asked.get(CALLED, {}).items()}
+    return {**called, **{name: offered for name, offered, _ in _run_by_client(tools)}}
 
 
 def _run_by_client(tools: Sequence[OfferedTool]) -> list[tuple[str, Offered, Tool]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from recollect.errors import NotFound
 from recollect.log_files import full_disk_named, replacing, sync_folder
@@ -16,10 +17,11 @@ from server.service.known import KnownTrajectories
 
 
 class Earlier(NamedTuple):
-    """What was said up to the end of an earlier answer, and in which session."""
+    """What was said up to the end of an earlier answer, in which session, and what was logged of its request (`Trajectory.asked`)."""
 
     messages: tuple[Message, ...] = ()
     session: str = ""
+    asked: Mapping[str, Any] = {}
 
 
 class Responses:
@@ -53,7 +55,7 @@ class Responses:
                 code="previous_response_not_found",
             )
         said = Message(role="assistant", content=found.answer, tool_calls=tuple(found.answer_calls))
-        return Earlier((*found.request[1 if found.instructed else 0 :], said), found.session)
+        return Earlier((*found.request[1 if found.instructed else 0 :], said), found.session, found.asked)
 
     async def _found(self, answer_id: str, namespace: Namespace) -> Trajectory | None:
         found = await self._known.logged(trajectory_of(answer_id), namespace)

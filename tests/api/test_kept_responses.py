@@ -265,3 +265,28 @@ async def test_a_deletion_is_synced_before_it_is_answered(served: Served, monkey
     assert marker.name == told.id.removeprefix("resp_")
     wanted = (marker.with_name(f".{marker.name}.tmp"), marker.parent, marker.parent.parent, served.home)
     assert {path.resolve() for path in wanted} <= set(synced)
+
+
+@pytest.mark.parametrize("sent", [False, True])
+async def test_calls_are_listed_by_the_clients_names_also_where_the_tools_are_offered_no_more(tmp_path: Path, sent: bool) -> None:
+    results: Any = [
+        {"type": "function_call_output", "call_id": "c1", "output": "read"},
+        {"type": "custom_tool_call_output", "call_id": "c2", "output": "patched"},
+    ]
+    async with serving(tmp_path / "home", ScriptedEngine(answer=_calling)) as served:
+        client = served.openai
+        first = await client.responses.create(model="memory", input="Mend it.", tools=[READ, CUSTOM])
+        if sent:  # the client sends the whole conversation itself
+            before: Any = [{"role": "user", "content": "Mend it."}, *(item.to_dict() for item in first.output)]
+            second = await client.responses.create(model="memory", input=[*before, *results])
+        else:
+            second = await client.responses.create(model="memory", input=results, previous_response_id=first.id)
+        last = await client.responses.create(model="memory", input="And?", previous_response_id=second.id)
+        assert (await client.responses.retrieve(last.id)).to_dict() == last.to_dict()
+    async with serving(tmp_path / "home") as served:
+        found: Any = (await served.openai.responses.input_items.list(last.id, order="asc")).data
+        assert [item.type for item in found] == [
+            *("message", "message", "function_call", "custom_tool_call"),
+            *("function_call_output", "custom_tool_call_output", "message", "message"),
+        ]
+        assert (found[2].namespace, found[2].name, found[3].name, found[3].input) == ("files", "read", "patch", "+x")

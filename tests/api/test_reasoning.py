@@ -208,3 +208,16 @@ async def test_a_type_of_thinking_that_is_not_known_is_refused(thinker: Served) 
     asked = {"model": "memory", "max_tokens": 9, "messages": [LAST], "thinking": {"type": "off"}}
     told = await thinker.http.post("/v1/messages", json=asked)
     assert (told.status_code, told.json()["error"]["param"]) == (400, "thinking.type")
+
+
+async def test_what_came_mixed_is_retrieved_as_one_thought_and_one_text(tmp_path: Path) -> None:
+    said = Chunk(text="It "), Chunk(reasoning=THOUGHT), Chunk(text="is so."), Chunk(finish_reason="stop", usage=Usage())
+    async with serving(tmp_path / "home", ScriptedEngine(answer=lambda _: said, exact=False)) as served:
+        async with served.openai.responses.stream(model="memory", input="hello") as stream:
+            streamed = await stream.get_final_response()
+        kept = await served.openai.responses.retrieve(streamed.id)
+        whole = await served.openai.responses.create(model="memory", input="hello")
+    assert [item.type for item in streamed.output] == ["message", "reasoning", "message"]
+    for answer in (kept, whole):
+        assert [item.type for item in answer.output] == ["reasoning", "message"]
+        assert answer.output_text == streamed.output_text == "It is so."
