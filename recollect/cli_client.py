@@ -24,7 +24,7 @@ def ask(ctx: typer.Context, url: str | None, call: Callable[[RecollectClient], A
     server = recorded_server(invocation.settings().home)
     found = url or (server.url if server else None)
     if found is None:
-        raise RecollectError(f"no server runs on home {invocation.settings().home}; start one: recollect serve", code="no_server")
+        raise RecollectError(f"no server runs on home {invocation.settings().home}; start one: {invocation.serving}", code="no_server")
 
     async def answer() -> R:
         # The home's own server is asked as its owner; a key is for one that was named.

@@ -6,7 +6,7 @@ import json
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from recollect.cli_screen import Screen, harmless
@@ -54,7 +54,9 @@ def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
     if not keys:
         typer.echo("no keys: the server answers this machine alone, as tenant local; make one: recollect keys create NAME")
         return
-    table = Table("id", "name", "tenant", "scopes", "requests/min", "tokens/day", "made", "revoked")
+    table = Table(
+        Column("id", no_wrap=True), Column("name", overflow="fold"), "tenant", "scopes", "requests/min", "tokens/day", "made", "revoked"
+    )
     for key in keys:
         limits = [str(limit or "no limit") for limit in (key.requests_per_minute, key.tokens_per_day)]
         revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
@@ -64,7 +66,10 @@ def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def revoke(ctx: typer.Context, key_id: Annotated[str, typer.Argument(metavar="ID", help="As `recollect keys list` shows it.")]) -> None:
+def revoke(
+    ctx: typer.Context,
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="Or its name, if no other key has that; `recollect keys list` shows both.")],
+) -> None:
     """Refuse a key from now on; a running server sees it at once."""
     key = _ring(ctx).revoke(key_id)
     typer.echo(f"{key.id} ({harmless(key.name)}) is revoked")

@@ -17,6 +17,7 @@ from recollect.cli_memory_tables import print_records
 from recollect.cli_reembed import reembed
 from recollect.cli_screen import Screen
 from recollect.cli_transfer import Whose, export, import_
+from recollect.errors import InvalidRequest
 from recollect.memory import Kind
 
 app = typer.Typer(help="The memories of the running server.", no_args_is_help=True, add_completion=False)
@@ -134,9 +135,12 @@ def forget(
     from it. It cannot be undone."""
     if retrain:
         check_retraining(ctx, url)
-    what = f"memory {memory_id}" if memory_id else f"session {session}" if session else "everything"
+    if sum(map(bool, (memory_id, session, everything))) != 1:
+        raise InvalidRequest("name what to forget with one of --id, --session, --everything", param="id")
+    what = f"memory {memory_id}" if memory_id else f"session {session}" if session else "every memory and trajectory"
     if not yes:
-        typer.confirm(f"Forget {what} of {namespace or 'the default namespace'} for good?", abort=True, err=True)
+        cost = "Versions of adapters that learned from it answer no more, for anybody."
+        typer.confirm(f"Forget {what} of {namespace or 'the default namespace'} for good? {cost}", abort=True, err=True)
     found = ask(ctx, url, lambda client: client.forget(namespace=namespace, memory_id=memory_id, session=session, everything=everything))
     outcomes: list[dict[str, Any]] = []
     if not as_json:

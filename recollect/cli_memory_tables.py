@@ -94,7 +94,7 @@ def _fields(record: MemoryRecord) -> Sequence[tuple[str, str]]:
 def _table(*names: str) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
-        shown.add_column(name, overflow="fold")
+        shown.add_column(name, overflow="fold", no_wrap=name == "id")  # an id is there to be copied
     return shown
 
 
@@ -102,7 +102,7 @@ def _print(shown: Table, count: int) -> None:
     if count:
         Screen().print(shown)
     else:
-        typer.echo("no memories found")
+        typer.echo("no memories found here; another namespace: --namespace user/NAME")
 
 
 def _id(record: MemoryRecord) -> Text:

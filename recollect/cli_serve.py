@@ -13,7 +13,11 @@ import typer
 from recollect.invocation import Invocation
 from recollect.settings import Settings
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Settings, over those of the file.")]
+SETTINGS = (
+    "Settings, over those of the file, such as server.port=8017 engine.model=Qwen/Qwen3-4B (docs/serving.md lists them). "
+    "--home and --config stand before the command."
+)
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help=SETTINGS)]
 
 
 def serve(ctx: typer.Context, overrides: Overrides = None) -> None:
@@ -48,7 +52,8 @@ def mcp(
 
 def status(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """What the running server says of itself, its engine and its adapters. Exit 1 if none runs or it is not ready."""
-    found = asyncio.run(_status(_settings(ctx, None).home))
+    invocation: Invocation = ctx.obj
+    found = asyncio.run(_status(_settings(ctx, None).home, invocation.serving))
     typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(_lines(found)))
     if not found["ready"]:
         raise typer.Exit(1)
@@ -59,7 +64,7 @@ def _settings(ctx: typer.Context, overrides: list[str] | None) -> Settings:
     return invocation.settings(overrides or ())
 
 
-async def _status(home: Path) -> dict[str, Any]:
+async def _status(home: Path, serving: str) -> dict[str, Any]:
     from clients.client import RecollectClient
     from clients.running import recorded_server
     from recollect.adapter_story import why
@@ -67,7 +72,7 @@ async def _status(home: Path) -> dict[str, Any]:
 
     server = recorded_server(home)
     if server is None:
-        return {"running": False, "ready": False, "detail": f"no server runs on home {home}; start one: recollect serve"}
+        return {"running": False, "ready": False, "detail": f"no server runs on home {home}; start one: {serving}"}
     async with RecollectClient(server.url, server.token) as client:
         ready = await client.status()
         states = await client.adapters()

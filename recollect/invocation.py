@@ -17,6 +17,11 @@ class Invocation:
     config: Path | None = None
     home: Path | None = None
 
+    @property
+    def serving(self) -> str:
+        """The command that starts the server of this home."""
+        return "recollect serve" if self.home is None else f"recollect --home {self.home} serve"
+
     def settings(self, overrides: Iterable[str] = ()) -> Settings:
         """The resolved settings, with `section.key=value` overrides. Raises ConfigurationError."""
         chosen = () if self.home is None else (f"home={self.home}",)

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from recollect.errors import ConfigurationError, InvalidRequest, NotFound
+from recollect.errors import ConfigurationError, Conflict, InvalidRequest, NotFound
 from recollect.log_files import replacing
 from recollect.memory import LOCAL_TENANT, TENANT
 from recollect.model import Frozen
@@ -100,12 +100,17 @@ class KeyRing:
         return key, secret
 
     def revoke(self, key_id: str) -> Key:
-        """Refuse the key from now on. Raises NotFound."""
-        found = next((key for key in self.all() if key.id == key_id), None)
+        """Refuse the key of this id, or of this name, from now on. Raises NotFound; Conflict where several in force have the name."""
+        keys = self.all()
+        found = next((key for key in keys if key.id == key_id), None)
+        named = [key for key in keys if key.name == key_id and key.revoked_at is None]
+        if found is None and len(named) > 1:
+            raise Conflict(f"{len(named)} keys are called {key_id!r}; name one by its id: {', '.join(key.id for key in named)}", param="id")
+        found = found or next(iter(named), None)
         if found is None:
             raise NotFound(f"no key {key_id!r}; see: recollect keys list", param="id", code="key_not_found")
         revoked = found.model_copy(update={"revoked_at": found.revoked_at or now()})
-        self._change(lambda keys: [revoked if key.id == key_id else key for key in keys])
+        self._change(lambda keys: [revoked if key.id == revoked.id else key for key in keys])
         return revoked
 
     def _change(self, change: Callable[[Sequence[Key]], list[Key]]) -> None:

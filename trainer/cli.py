@@ -63,7 +63,9 @@ def train(
     dry: Annotated[bool, typer.Option("--dry-run", help="Tell what the run would do and what it needs, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Learn from the log and publish a better adapter. Exit 0: done; 1: failed; 3: the log offers nothing to learn from."""
+    """Learn from the log and publish the adapter, unless it is worse (publish=gate: only if it is better for certain, as at night).
+
+    Exit 0: done; 1: failed; 3: the log offers nothing to learn from."""
     given = overrides or []
     invocation: Invocation = ctx.obj or Invocation()
     settings = invocation.settings(text for text in given if section_of(text) in SECTIONS)
@@ -151,8 +153,8 @@ def _tell(plan: Mapping[str, Any], *, as_json: bool) -> None:
     for name, value in plan.items():
         lines = [f"{key}: {one}" for key, one in value.items()] if isinstance(value, dict) else value
         if isinstance(lines, list):
-            typer.echo("\n".join([f"{name}:" if lines else f"{name}: none", *(f"  {line}" for line in lines)]))
-        else:
+            typer.echo("\n".join([f"{name}:", *(f"  {line}" for line in lines)]) if lines else "", nl=bool(lines))
+        elif lines != "":
             typer.echo(f"{name}: {lines}")
 
 
@@ -164,8 +166,9 @@ def _show(result: TrainResult, *, as_json: bool) -> None:
         return
     Console().print(table(result))
     how = f" as a canary for {result.canary:.0%} of new sessions" if result.canary else ""
-    outcome = f"published {result.policy}@v{result.version}{how}" if result.version else f"not published: {result.refusal}"
-    Console(stderr=True, highlight=False).print(f"{outcome}; metrics, tasks and figure: {result.run.path}")
+    undo = f"undo: recollect adapters rollback {result.policy}"
+    outcome = f"published {result.policy}@v{result.version}{how} ({undo})" if result.version else f"not published: {result.refusal}"
+    Console(stderr=True, highlight=False).print(f"{outcome}; the report and all figures: {result.run.path}")
 
 
 @contextmanager

@@ -138,8 +138,8 @@ def nothing_to_do(num_logged: int, left_out: dict[str, int], *, num_new: int | N
         why = f"none of {num_logged} trajectories is new since the last run of this policy; learn from all again with from_log.since=all"
     else:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "all are held out"
-        why = f"{num_new} trajectories give no task ({reasons}); accept or correct answers through /v1/feedback"
-    return NothingToDo(f"nothing to do: {why}, or train on generated tasks alone with --generated-only")
+        why = f"{num_new} new trajectories give no task ({reasons}); accept or correct answers through /v1/feedback"
+    return NothingToDo(f"nothing to do: {why}, or train on generated tasks alone with generated_only=true")
 
 
 async def check_engine(engine: Engine) -> None:

@@ -116,6 +116,9 @@ class Connection:
                 yield response
         except TimeoutError as exc:
             raise EngineUnavailable(f"{self.url}{path} did not answer in time") from exc
+        except aiohttp.ClientConnectorError as exc:
+            said = exc.os_error.strerror or exc.os_error
+            raise EngineUnavailable(f"nothing can be reached at {self.url} ({said}): start it, or correct engine.urls") from exc
         except aiohttp.ClientError as exc:
             raise EngineUnavailable(f"no answer from {self.url}{path}: {exc or type(exc).__name__}") from exc
 

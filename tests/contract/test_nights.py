@@ -66,7 +66,7 @@ def test_a_night_publishes_and_the_next_has_nothing_to_do_until_something_is_new
     assert night(chosen, learning())[:2] == (
         NOTHING,
         "nothing to do: the trajectory log is empty; use the agents and send feedback on their answers first, "
-        "or train on generated tasks alone with --generated-only",
+        "or train on generated tasks alone with generated_only=true",
     )
     write_log(tmp_path, 16)
     first = night(chosen, learning())

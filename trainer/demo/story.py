@@ -89,7 +89,7 @@ async def tell(
         exam = drawn(sizes.held_out // 2, sizes.held_out - sizes.held_out // 2, "held_out")
         with progress("held-out users and documents, asked through the server", len(exam)) as advance:
             before = await live_all(serving.url, exam, "before", advance)
-        console.print(f"{summary.share(before):.2f} of {len(before)} held-out questions right, sampled at temperature 1 as served")
+        console.print(f"{summary.share(before):.0%} of {len(before)} held-out questions right, sampled at temperature 1 as served")
 
         console.rule("[bold]5. Train on the log[/]")
         if before_training:

@@ -56,6 +56,7 @@ def show(console: Console, figures: dict[str, Any], home: Path) -> None:
         ("training run (metrics, report, curve)", home / "runs" / training["run"]),
     ):
         console.print(f"  {title}: {path}", soft_wrap=True)
+    console.print(f"This home goes on with: recollect --home {home} serve (or status, adapters list, trajectories list)", soft_wrap=True)
 
 
 def _compared(before: Sequence[Asked], after: Sequence[Asked]) -> dict[str, Any]:
