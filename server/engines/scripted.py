@@ -41,8 +41,9 @@ class Spoken:
     reasoning: str = ""
 
 
-Answer = Callable[[ScriptedCall], str | Spoken | tuple[Chunk, ...]]
+Answered = str | Spoken | tuple[Chunk, ...]
 """Chunks go out as they are: for orders that an engine may answer in, and `Spoken` does not."""
+Answer = Callable[[ScriptedCall], Answered]
 
 
 def echo(call: ScriptedCall) -> str:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from clients.running import RunningServer
 from recollect.cli_keys import app as command
-from recollect.errors import ConfigurationError, InvalidRequest, NotFound
+from recollect.errors import ConfigurationError, Conflict, InvalidRequest, NotFound
 from recollect.invocation import Invocation
 from recollect.keys import SCOPES, KeyRing, Scope
 from recollect.settings import ServerSettings
@@ -254,6 +254,20 @@ def test_the_command_shows_a_key_once_and_keeps_no_secret(tmp_path: Path) -> Non
         failed = run(*arguments)
         assert isinstance(failed.exception, kind)
         assert told in str(failed.exception)
+
+
+def test_a_key_is_revoked_by_its_name_if_no_other_in_force_has_it(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path)
+    old, _ = ring.create("laptop")
+    assert ring.revoke("laptop").id == old.id
+    one, _ = ring.create("laptop")
+    other, _ = ring.create("laptop")
+    with pytest.raises(Conflict, match=f"2 keys are called 'laptop'.*{one.id}, {other.id}"):
+        ring.revoke("laptop")
+    ring.revoke(one.id)
+    assert ring.revoke("laptop").id == other.id
+    with pytest.raises(NotFound):
+        ring.revoke("laptop")
 
 
 def test_the_owners_token_is_shown_nowhere() -> None:

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from recollect.quarantine import QUARANTINE, quarantined
 from recollect.registry import WEIGHTS, Registry
-from server.engines.scripted import ScriptedCall, ScriptedEngine, Spoken
+from server.engines.scripted import Answered, ScriptedCall, ScriptedEngine
 from tests.contract.test_training_loop import SMALL, assert_every_number_is_in_the_json, learning, settings, write_log
 from tests.contract.tiny_model import save_tiny_model
 from trainer.canaries import NUMBER, PLANTED
@@ -36,7 +36,7 @@ def spoilt(planted: str = "lead") -> ScriptedEngine:
     engine = learning()
     before = engine.answer
 
-    def answer(call: ScriptedCall) -> str | Spoken:
+    def answer(call: ScriptedCall) -> Answered:
         untaught = call.policy.candidate is not None and call.policy.candidate.endswith(".0")
         plain = call.policy.model_copy(update={"adapter": None, "candidate": None})
         if call.policy.adapter and not untaught:

@@ -17,7 +17,7 @@ from recollect.quarantine import quarantined
 from recollect.registry import Registry
 from recollect.settings import Settings
 from recollect.train_lock import exclusive
-from server.engines.scripted import ScriptedCall, ScriptedEngine, Spoken, Trouble
+from server.engines.scripted import Answered, ScriptedCall, ScriptedEngine, Trouble
 from tests.contract.test_gated_runs import GATED, spoilt
 from tests.contract.test_training_loop import learning, settings, write_log
 from tests.contract.tiny_model import save_tiny_model
@@ -99,7 +99,7 @@ def test_a_night_whose_engine_dies_fails_with_one_sentence_and_the_next_goes_on_
     dying = learning()
     answer = dying.answer
 
-    def dies(call: ScriptedCall) -> str | Spoken:
+    def dies(call: ScriptedCall) -> Answered:
         if call.policy.adapter:
             raise EngineUnavailable("the engine is gone")
         return answer(call)
@@ -183,7 +183,7 @@ def test_a_night_that_ran_out_of_time_and_died_while_it_measured_is_measured_ane
     dying, asked = learning(), 0
     answer = dying.answer
 
-    def dies(call: ScriptedCall) -> str | Spoken:
+    def dies(call: ScriptedCall) -> Answered:
         nonlocal asked
         asked += call.policy.adapter is not None and call.sampling.seed is not None  # an answer to a held-out task
         if asked > 5:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recollect.registry import Registry
-from server.engines.scripted import ScriptedCall, Spoken
+from server.engines.scripted import Answered, ScriptedCall
 from tests.contract.test_training_loop import SMALL, settings, write_log
 from tests.contract.tiny_model import save_tiny_model
 from tests.contract.train_until_killed import undecided
@@ -30,7 +30,7 @@ async def test_rollouts_are_as_many_updates_behind_as_they_may_be(base: Path, tm
     engine, chosen = undecided(), settings(tmp_path, base)
     answer, sampled = engine.answer, set[str]()
 
-    def watched(call: ScriptedCall) -> str | Spoken:
+    def watched(call: ScriptedCall) -> Answered:
         sampled.add(call.policy.name)
         return answer(call)
 

@@ -23,7 +23,7 @@ from recollect.registry import CONFIG, WEIGHTS, Registry
 from recollect.settings import LogSettings, Settings
 from recollect.settings_read import load
 from recollect.trajectory import Feedback, Step, Trajectory
-from server.engines.scripted import ScriptedCall, ScriptedEngine, Spoken, Trouble
+from server.engines.scripted import Answered, ScriptedCall, ScriptedEngine, Trouble
 from tests.contract.tiny_model import save_tiny_model
 from trainer import run_page
 from trainer.config import TrainConfig
@@ -176,7 +176,7 @@ def _changing(engine: ScriptedEngine) -> Any:
     """The same engine, whose first candidate answers as the base model does, so that there is something to learn."""
     answer = engine.answer
 
-    def changed(call: ScriptedCall) -> str | Spoken:
+    def changed(call: ScriptedCall) -> Answered:
         begun = call.policy.candidate is not None and call.policy.candidate.endswith(".0")
         plain = call.policy.model_copy(update={"adapter": None, "candidate": None})
         return answer(ScriptedCall(call.prompt, call.prompt_ids, plain, call.sampling, call.messages)) if begun else answer(call)
@@ -198,7 +198,7 @@ async def test_what_is_certainly_worse_is_kept_out_of_the_registry(base: Path, t
     engine = learning()
     taught = engine.answer
 
-    def spoilt(call: ScriptedCall) -> str | Spoken:
+    def spoilt(call: ScriptedCall) -> Answered:
         return "lead" if call.policy.adapter else taught(call)
 
     engine.answer = spoilt

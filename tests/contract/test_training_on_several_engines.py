@@ -9,7 +9,7 @@ import pytest
 from recollect.errors import EngineUnavailable
 from recollect.policy import Policy
 from server.engines.pool import EnginePool
-from server.engines.scripted import ScriptedCall, ScriptedEngine, Spoken
+from server.engines.scripted import Answered, ScriptedCall, ScriptedEngine
 from tests.contract.test_rollouts_ahead import CONFIG
 from tests.contract.test_training_loop import settings, write_log
 from tests.contract.tiny_model import save_tiny_model
@@ -29,7 +29,7 @@ def dying(after: int) -> ScriptedEngine:
     engine = undecided()
     answer = engine.answer
 
-    def answering(call: ScriptedCall) -> str | Spoken:
+    def answering(call: ScriptedCall) -> Answered:
         if len(engine.calls) > after:
             engine.trouble.unhealthy = "gone"
             raise EngineUnavailable("the engine is gone")

@@ -15,7 +15,7 @@ from recollect.manifest import Manifest
 from recollect.memory import Namespace
 from recollect.registry import WEIGHTS, Registry
 from recollect.settings import LogSettings
-from server.engines.scripted import ScriptedCall, ScriptedEngine, Spoken
+from server.engines.scripted import Answered, ScriptedCall, ScriptedEngine
 from tests.api.conftest import Served, serving, until
 from tests.contract.test_training_loop import SMALL, learning, settings, write_log
 from tests.contract.tiny_model import save_tiny_model
@@ -38,7 +38,7 @@ def teachable() -> ScriptedEngine:
     engine = learning()
     answer = engine.answer
 
-    def taught(call: ScriptedCall) -> str | Spoken:
+    def taught(call: ScriptedCall) -> Answered:
         untaught = call.policy.candidate is not None and call.policy.candidate.endswith(".0")
         plain = call.policy.model_copy(update={"adapter": None, "candidate": None}) if untaught else call.policy
         return answer(ScriptedCall(call.prompt, call.prompt_ids, plain, call.sampling, call.messages))
@@ -126,7 +126,7 @@ async def test_what_is_forgotten_while_a_run_learns_from_it_is_not_published(bas
     engine = teachable()
     answer, log = engine.answer, LogWriter(tmp_path / "trajectories", LogSettings())
 
-    def forgetting(call: ScriptedCall) -> str | Spoken:
+    def forgetting(call: ScriptedCall) -> Answered:
         if call.policy.adapter is not None:
             log.redact({"t0-0", "t0-1"})
         return answer(call)

@@ -61,7 +61,7 @@ def test_a_memory_is_forgotten_after_a_question_or_with_yes(
     code, out, _ = run(capsys, monkeypatch, *command, "forget", "--id", "cello", *whose, "--yes")
     assert code == 0
     assert out.startswith("forgotten: 1 memories in 1 versions, 0 trajectories\nverified: ")
-    assert run(capsys, monkeypatch, *command, "list", *whose)[1] .startswith("no memories found here")
+    assert run(capsys, monkeypatch, *command, "list", *whose)[1].startswith("no memories found here")
     code, _, err = run(capsys, monkeypatch, *command, "forget", *whose)  # before anything is asked
     assert (code, err) == (1, "error: name what to forget with one of --id, --session, --everything\n")
 
