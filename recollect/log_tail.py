@@ -16,9 +16,15 @@ from recollect.log_files import Segment, segments
 from recollect.log_read import raw_lines
 from recollect.trajectory import SCHEMA_VERSION
 
+_CHUNK = 1 << 20
+"""Bytes that are read at once: each reading gives way to all other threads."""
+
 
 class LogTail:
-    """The events of a log from a moment on, in the order of each segment. Bodies are not checked; lines that are none are passed over."""
+    """The events of a log from a moment on, as far as it goes when they are asked for, in the order of each segment.
+
+    Bodies are not checked; lines that are none are passed over.
+    """
 
     def __init__(self, root: Path, since: datetime) -> None:
         """Segments that nobody has written to since then are left out; of others earlier events are told too."""
@@ -49,11 +55,14 @@ class LogTail:
         state = self._changed(segment)
         if state is None:
             return
+        _, size = state
         try:
-            with segment.plain.open("rb") as file:
+            with segment.plain.open("rb", buffering=_CHUNK) as file:
                 file.seek(self._bytes.get(segment.name, 0))
                 for line in file:
                     if not line.endswith(b"\n"):  # it is being written
+                        return
+                    if self._bytes.get(segment.name, 0) >= size:  # written since: a busy server would be followed for ever
                         return
                     self._lines[segment.name] = self._lines.get(segment.name, 0) + 1
                     self._bytes[segment.name] = self._bytes.get(segment.name, 0) + len(line)

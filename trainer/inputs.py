@@ -132,13 +132,14 @@ def tasks_of_log(config: TrainConfig, settings: Settings, log: LogInput, pool: s
 def nothing_to_do(num_logged: int, left_out: dict[str, int], *, num_new: int | None = None) -> NothingToDo:
     """The error, with the reasons. `num_new`: how many of the trajectories are new, if not all are."""
     num_new = num_logged if num_new is None else num_new
+    new = "new " if num_new < num_logged else ""
     if not num_logged:
         why = "the trajectory log is empty; use the agents and send feedback on their answers first"
     elif not num_new:
         why = f"none of {num_logged} trajectories is new since the last run of this policy; learn from all again with from_log.since=all"
     else:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "all are held out"
-        why = f"{num_new} new trajectories give no task ({reasons}); accept or correct answers through /v1/feedback"
+        why = f"{num_new} {new}trajectories give no task ({reasons}); accept or correct answers through /v1/feedback"
     return NothingToDo(f"nothing to do: {why}, or train on generated tasks alone with generated_only=true")
 
 

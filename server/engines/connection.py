@@ -6,6 +6,7 @@ aiohttp carries the bytes: on loopback it takes a third of the time per call tha
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -117,8 +118,8 @@ class Connection:
         except TimeoutError as exc:
             raise EngineUnavailable(f"{self.url}{path} did not answer in time") from exc
         except aiohttp.ClientConnectorError as exc:
-            said = exc.os_error.strerror or exc.os_error
-            raise EngineUnavailable(f"nothing can be reached at {self.url} ({said}): start it, or correct engine.urls") from exc
+            said = os.strerror(exc.os_error.errno).lower() if exc.os_error.errno else exc.os_error
+            raise EngineUnavailable(f"no answer from {self.url} ({said}): start what is to listen there, or correct the URL") from exc
         except aiohttp.ClientError as exc:
             raise EngineUnavailable(f"no answer from {self.url}{path}: {exc or type(exc).__name__}") from exc
 
