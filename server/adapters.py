@@ -15,20 +15,18 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import PurePath
 from typing import NamedTuple
 
 from recollect.canary import Session
 from recollect.errors import AdapterRefused, EngineError, EngineUnavailable, NotFound, RecollectError
-from recollect.manifest import Manifest
 from recollect.memory import LOCAL_TENANT
 from recollect.model import Frozen
 from recollect.policy import Policy
 from recollect.registry import Registry
 from recollect.train_lock import trainer_absent
+from server.adapter_loading import AdapterLoading
 from server.canary_routing import CanaryState, RecentSessions, Route, Trials
 from server.engines.base import Engine
-from server.engines.fingerprint import difference, fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +95,7 @@ class Adapters:
         self._engine = engine
         self._registry = registry
         self._aliases = sorted(aliases)
-        self._max_rank = max_rank
+        self._loading = AdapterLoading(engine, registry, max_rank=max_rank, pool=pool)
         self._on_settling = on_settling
         self._pool = pool
         self._trials = trials
@@ -380,7 +378,7 @@ class Adapters:
         if key in self._refused:
             return False
         try:
-            await self._load(policy)
+            await self._loading.load(policy)
         except EngineUnavailable:
             raise
         except RecollectError as exc:
@@ -389,39 +387,6 @@ class Adapters:
             return False
         self._loaded.add(policy)
         return True
-
-    async def _load(self, policy: Policy) -> None:
-        assert policy.adapter is not None
-        assert policy.version is not None
-        manifest = await asyncio.to_thread(self._registry.verify, policy.adapter, policy.version, self._pool)
-        self._check(manifest)
-        path = str(self._registry.path(policy.adapter, policy.version, self._pool).resolve())
-        if await self._mismatch(policy, path, manifest) is None:
-            return
-        # An attached engine may hold another adapter of this name, which a server left behind that was killed: load it afresh.
-        if (reason := await self._mismatch(policy, path, manifest)) is not None:
-            raise AdapterRefused(f"{policy.name} does not answer as its manifest says: {reason}", code="fingerprint_mismatch")
-
-    async def _mismatch(self, policy: Policy, path: str, manifest: Manifest) -> str | None:
-        """Load it and compare; what differs from the manifest, and then it is unloaded again."""
-        await self._engine.load_adapter(policy, path)
-        reason = difference(manifest.fingerprint, await fingerprint(self._engine, policy))
-        if reason is not None:
-            await self._engine.unload_adapter(policy)
-        return reason
-
-    def _check(self, manifest: Manifest) -> None:
-        if not self._engine.exact:
-            raise AdapterRefused(
-                "this engine takes no adapters: it gives no token ids; use engine.kind=vllm or attach", param="engine.kind"
-            )
-        # By the last part of the path: a home may be moved, and the fingerprint tells other weights of the same name.
-        if PurePath(manifest.base).name != PurePath(self._engine.base).name:
-            raise AdapterRefused(f"trained on {manifest.base!r}, but the engine's base model is {self._engine.base!r}", param="base")
-        if manifest.rank > self._max_rank:
-            raise AdapterRefused(
-                f"its rank is {manifest.rank}, the engine takes at most {self._max_rank}; raise engine.max_lora_rank", param="rank"
-            )
 
     def _unsettle(self, detail: str) -> None:
         self.settled, self.detail = False, detail
